@@ -26,3 +26,7 @@ pub mod target;
 
 // The outside.
 pub mod egress;
+
+// The process.
+pub mod cli;
+pub mod telemetry;
