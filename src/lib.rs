@@ -26,3 +26,4 @@ pub mod target;
 
 // The outside.
 pub mod egress;
+pub mod source;
