@@ -8,7 +8,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use natshook_load::payload;
 use tokio::process::Child;
 
-use crate::figures::{Better, Row};
+use crate::figures::Row;
 use crate::process::{cpu_us, peak_memory};
 use crate::rig::{Connector, Rig, SUBJECT, Stage};
 
@@ -16,31 +16,11 @@ use crate::rig::{Connector, Rig, SUBJECT, Stage};
 const PUBLISHES: usize = 256;
 
 pub(crate) const ROWS: &[Row] = &[
-    Row {
-        name: "deliveries per second",
-        decimals: 0,
-        better: Some(Better::Higher),
-    },
-    Row {
-        name: "CPU µs per delivery: connector",
-        decimals: 1,
-        better: Some(Better::Lower),
-    },
-    Row {
-        name: "CPU µs per delivery: nats-server",
-        decimals: 1,
-        better: None,
-    },
-    Row {
-        name: "CPU µs per delivery: receiver",
-        decimals: 1,
-        better: None,
-    },
-    Row {
-        name: "peak memory of the connector, MB",
-        decimals: 1,
-        better: None,
-    },
+    Row { name: "deliveries per second", decimals: 0, wanted: "ratio >= 1" },
+    Row { name: "CPU µs per delivery: connector", decimals: 1, wanted: "ratio <= 1" },
+    Row { name: "CPU µs per delivery: nats-server", decimals: 1, wanted: "" },
+    Row { name: "CPU µs per delivery: receiver", decimals: 1, wanted: "" },
+    Row { name: "peak memory of the connector, MB", decimals: 1, wanted: "natshook < 25" },
 ];
 
 /// What one run cost.
@@ -57,13 +37,7 @@ impl Measured {
     /// In the order of `ROWS`.
     pub(crate) fn figures(&self) -> Vec<f64> {
         let memory = self.peak_memory as f64 / 1e6;
-        vec![
-            self.per_second,
-            self.connector_us,
-            self.broker_us,
-            self.receiver_us,
-            memory,
-        ]
+        vec![self.per_second, self.connector_us, self.broker_us, self.receiver_us, memory]
     }
 }
 
@@ -85,15 +59,9 @@ impl fmt::Display for Measured {
     }
 }
 
-pub(crate) async fn run(
-    rig: &Rig,
-    connector: Connector,
-    messages: u64,
-) -> anyhow::Result<Measured> {
+pub(crate) async fn run(rig: &Rig, connector: Connector, messages: u64) -> anyhow::Result<Measured> {
     let stage = rig.start().await?;
-    publish(&stage, messages, rig.place.size)
-        .await
-        .context("laying the backlog")?;
+    publish(&stage, messages, rig.place.size).await.context("laying the backlog")?;
 
     // A hang must end the bench, so the limit is what 2,000 deliveries a second would need.
     let limit = Duration::from_secs(60 + messages / 2_000);
@@ -144,9 +112,7 @@ async fn publish(stage: &Stage, messages: u64, size: usize) -> anyhow::Result<()
     let jetstream = &stage.jetstream;
     stream::iter(0..messages)
         .map(|number| async move {
-            let stored = jetstream
-                .publish(SUBJECT, payload::write(number, size))
-                .await?;
+            let stored = jetstream.publish(SUBJECT, payload::write(number, size)).await?;
             stored.await.map_err(anyhow::Error::from)
         })
         .buffered(PUBLISHES)

@@ -41,20 +41,10 @@ enum What {
 #[derive(Debug, Clone, Args)]
 struct Place {
     /// The natshook binary, a release build
-    #[arg(
-        long,
-        global = true,
-        env = "NATSHOOK_BIN",
-        default_value = "target/release/natshook"
-    )]
+    #[arg(long, global = true, env = "NATSHOOK_BIN", default_value = "target/release/natshook")]
     natshook: PathBuf,
     /// The nats-server binary
-    #[arg(
-        long,
-        global = true,
-        env = "NATSHOOK_NATS_SERVER",
-        default_value = "target/tools/nats-server"
-    )]
+    #[arg(long, global = true, env = "NATSHOOK_NATS_SERVER", default_value = "target/tools/nats-server")]
     nats_server: PathBuf,
     /// Where the streams are stored while a run lasts: a real disk, not a tmpfs
     #[arg(long, global = true, default_value = "target/load-store")]
@@ -100,14 +90,8 @@ struct Latency {
     runs: usize,
 }
 
-const MEMORY: Memory = Memory {
-    messages: 1_000_000,
-};
-const LATENCY: Latency = Latency {
-    rate: 500,
-    seconds: 20,
-    runs: 3,
-};
+const MEMORY: Memory = Memory { messages: 1_000_000 };
+const LATENCY: Latency = Latency { rate: 500, seconds: 20, runs: 3 };
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
@@ -152,20 +136,13 @@ async fn compare_backlog(rig: &Rig, args: &Backlog) -> anyhow::Result<()> {
         }
     }
     println!("{}", runs.table());
-    println!(
-        "CPU is counted from the first delivery to the last ack, so without either side's start."
-    );
+    println!("CPU is counted from the first delivery to the last ack, so without either side's start.");
     Ok(())
 }
 
 async fn measure_memory(rig: &Rig, args: &Memory) -> anyhow::Result<()> {
-    println!(
-        "\nMemory: natshook alone, a backlog of {} messages of {} bytes",
-        args.messages, rig.place.size
-    );
-    let measured = backlog::run(rig, Connector::Natshook, args.messages)
-        .await
-        .context("memory run")?;
+    println!("\nMemory: natshook alone, a backlog of {} messages of {} bytes", args.messages, rig.place.size);
+    let measured = backlog::run(rig, Connector::Natshook, args.messages).await.context("memory run")?;
     println!("  {measured}");
     Ok(())
 }
@@ -178,10 +155,9 @@ async fn compare_latency(rig: &Rig, args: &Latency) -> anyhow::Result<()> {
     let mut runs = figures::Pairs::new(latency::ROWS);
     for turn in 0..args.runs {
         for connector in rig.turn(turn) {
-            let measured =
-                latency::run(rig, connector, args.rate, Duration::from_secs(args.seconds))
-                    .await
-                    .with_context(|| format!("latency, {connector}, run {}", turn + 1))?;
+            let measured = latency::run(rig, connector, args.rate, Duration::from_secs(args.seconds))
+                .await
+                .with_context(|| format!("latency, {connector}, run {}", turn + 1))?;
             eprintln!("  {connector:<8} {measured}");
             runs.add(connector, measured.figures());
         }

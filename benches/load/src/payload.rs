@@ -31,8 +31,7 @@ pub fn now_ns() -> u64 {
 
 fn digits(text: &[u8]) -> Option<u64> {
     text.iter().try_fold(0u64, |sum, byte| {
-        byte.is_ascii_digit()
-            .then(|| sum.wrapping_mul(10).wrapping_add(u64::from(byte - b'0')))
+        byte.is_ascii_digit().then(|| sum.wrapping_mul(10).wrapping_add(u64::from(byte - b'0')))
     })
 }
 

@@ -11,9 +11,7 @@ const TICKS_PER_SECOND: u64 = 100;
 pub(crate) fn cpu_us(pid: u32) -> anyhow::Result<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).context("the process has ended")?;
     // The second field is the program's name, which may hold spaces and brackets.
-    let (_, rest) = stat
-        .rsplit_once(") ")
-        .context("unreadable /proc/PID/stat")?;
+    let (_, rest) = stat.rsplit_once(") ").context("unreadable /proc/PID/stat")?;
     let mut times = rest.split(' ').skip(11).map(str::parse::<u64>);
     let user = times.next().context("no utime")??;
     let system = times.next().context("no stime")??;
@@ -22,17 +20,9 @@ pub(crate) fn cpu_us(pid: u32) -> anyhow::Result<u64> {
 
 /// The peak of the resident set (VmHWM), in bytes.
 pub(crate) fn peak_memory(pid: u32) -> anyhow::Result<u64> {
-    let status =
-        fs::read_to_string(format!("/proc/{pid}/status")).context("the process has ended")?;
-    let line = status
-        .lines()
-        .find_map(|l| l.strip_prefix("VmHWM:"))
-        .context("no VmHWM")?;
-    let kib: u64 = line
-        .trim()
-        .trim_end_matches(" kB")
-        .parse()
-        .context("unreadable VmHWM")?;
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).context("the process has ended")?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).context("no VmHWM")?;
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse().context("unreadable VmHWM")?;
     Ok(kib * 1024)
 }
 

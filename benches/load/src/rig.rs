@@ -58,41 +58,21 @@ pub(crate) struct Rig {
 
 impl Rig {
     pub(crate) fn new(place: Place) -> anyhow::Result<Self> {
-        let programs = std::env::current_exe()?
-            .parent()
-            .context("no folder")?
-            .to_owned();
-        let version = Once::new(&place.nats_server)
-            .arg("--version")
-            .output()
-            .with_context(|| {
-                format!(
-                    "no nats-server at {}: run scripts/provision",
-                    place.nats_server.display()
-                )
-            })?;
+        let programs = std::env::current_exe()?.parent().context("no folder")?.to_owned();
+        let version = Once::new(&place.nats_server).arg("--version").output().with_context(|| {
+            format!("no nats-server at {}: run scripts/provision", place.nats_server.display())
+        })?;
         if place.only != Some(Connector::Bare) && !place.natshook.is_file() {
-            bail!(
-                "no natshook at {}: run make build, or give --natshook",
-                place.natshook.display()
-            );
+            bail!("no natshook at {}: run make build, or give --natshook", place.natshook.display());
         }
         fs::create_dir_all(&place.store).context("the folder of --store")?;
         let broker_version = String::from_utf8_lossy(&version.stdout).trim().to_owned();
-        Ok(Self {
-            place,
-            programs,
-            broker_version,
-        })
+        Ok(Self { place, programs, broker_version })
     }
 
     pub(crate) fn describe(&self) -> String {
         let cores = std::thread::available_parallelism().map_or(0, usize::from);
-        format!(
-            "{}, {cores} cores, load average {}",
-            self.broker_version,
-            process::load_average()
-        )
+        format!("{}, {cores} cores, load average {}", self.broker_version, process::load_average())
     }
 
     /// Who runs in this turn: both, and the other one first each time, so that no drift favours one.
@@ -107,42 +87,20 @@ impl Rig {
     pub(crate) async fn start(&self) -> anyhow::Result<Stage> {
         let folder = TempDir::new_in(&self.place.store)?;
         let (nats, nats_url) = self.start_nats(folder.path())?;
-        let client = connect(&nats_url)
-            .await
-            .context("nats-server did not come up")?;
+        let client = connect(&nats_url).await.context("nats-server did not come up")?;
         let jetstream = jetstream::new(client);
-        let config = stream::Config {
-            name: STREAM.into(),
-            subjects: vec![SUBJECT.into()],
-            ..Default::default()
-        };
-        jetstream
-            .create_stream(config)
-            .await
-            .context("creating the stream")?;
+        let config =
+            stream::Config { name: STREAM.into(), subjects: vec![SUBJECT.into()], ..Default::default() };
+        jetstream.create_stream(config).await.context("creating the stream")?;
 
         let (receiver, receiver_url) = self.start_receiver().await?;
-        Ok(Stage {
-            nats,
-            nats_url,
-            receiver,
-            receiver_url,
-            jetstream,
-            http: reqwest::Client::new(),
-            folder,
-        })
+        Ok(Stage { nats, nats_url, receiver, receiver_url, jetstream, http: reqwest::Client::new(), folder })
     }
 
     fn start_nats(&self, folder: &Path) -> anyhow::Result<(Child, String)> {
         let port = free_port()?;
         let child = Command::new(&self.place.nats_server)
-            .args([
-                "--jetstream",
-                "--addr",
-                "127.0.0.1",
-                "--port",
-                &port.to_string(),
-            ])
+            .args(["--jetstream", "--addr", "127.0.0.1", "--port", &port.to_string()])
             .arg("--store_dir")
             .arg(folder.join("jetstream"))
             .stdout(Stdio::null())
@@ -161,13 +119,7 @@ impl Rig {
             .context("starting the receiver")?;
         let stdout = child.stdout.take().context("the receiver has no output")?;
         let address = timeout(READY, BufReader::new(stdout).lines().next_line()).await??;
-        Ok((
-            child,
-            format!(
-                "http://{}/",
-                address.context("the receiver printed no address")?
-            ),
-        ))
+        Ok((child, format!("http://{}/", address.context("the receiver printed no address")?)))
     }
 }
 
@@ -190,10 +142,7 @@ impl Stage {
         let mut command = match connector {
             Connector::Natshook => {
                 let config = self.folder.path().join("natshook.toml");
-                fs::write(
-                    &config,
-                    natshook_config(&self.nats_url, &self.receiver_url, &concurrency),
-                )?;
+                fs::write(&config, natshook_config(&self.nats_url, &self.receiver_url, &concurrency))?;
                 let mut command = Command::new(&rig.place.natshook);
                 command.args(["run", "--config"]).arg(config);
                 command
@@ -216,11 +165,7 @@ impl Stage {
 
     /// What the receiver has seen; latencies only with `skip` above zero.
     pub(crate) async fn seen(&self, skip: u64) -> anyhow::Result<Seen> {
-        let answer = self
-            .http
-            .get(format!("{}stats?skip={skip}", self.receiver_url))
-            .send()
-            .await?;
+        let answer = self.http.get(format!("{}stats?skip={skip}", self.receiver_url)).send().await?;
         Ok(serde_json::from_slice(&answer.bytes().await?)?)
     }
 
@@ -245,15 +190,13 @@ impl Stage {
 
     /// Waits until the connector's consumer exists and has asked for messages.
     pub(crate) async fn until_pulling(&self, connector: Connector) -> anyhow::Result<()> {
-        self.until_consumer(connector, "it pulls", |info| info.num_waiting > 0)
-            .await
+        self.until_consumer(connector, "it pulls", |info| info.num_waiting > 0).await
     }
 
     /// Waits until the connector has acked everything.
     pub(crate) async fn until_acked(&self, connector: Connector) -> anyhow::Result<()> {
         let all_acked = |info: &consumer::Info| info.num_pending == 0 && info.num_ack_pending == 0;
-        self.until_consumer(connector, "everything is acked", all_acked)
-            .await
+        self.until_consumer(connector, "everything is acked", all_acked).await
     }
 
     async fn until_consumer(

@@ -14,31 +14,20 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let concurrency: usize = concurrency.parse()?;
 
     let jetstream = jetstream::new(async_nats::connect(nats).await?);
-    let config = pull::Config {
-        durable_name: Some("bare".into()),
-        ..Default::default()
-    };
-    let consumer = jetstream
-        .get_stream(stream)
-        .await?
-        .get_or_create_consumer("bare", config)
-        .await?;
+    let config = pull::Config { durable_name: Some("bare".into()), ..Default::default() };
+    let consumer = jetstream.get_stream(stream).await?.get_or_create_consumer("bare", config).await?;
     let http = reqwest::Client::new();
 
     let deliver = async |message: jetstream::Message| {
-        let request = http
-            .post(webhook)
-            .header("content-type", "application/json")
-            .body(message.payload.clone());
+        let request =
+            http.post(webhook).header("content-type", "application/json").body(message.payload.clone());
         request.send().await?.error_for_status()?;
         message.ack().await
     };
     let messages = consumer.messages().await?;
     messages
         .for_each_concurrent(concurrency, async |message| match message {
-            Ok(message) => deliver(message)
-                .await
-                .unwrap_or_else(|error| eprintln!("not delivered: {error}")),
+            Ok(message) => deliver(message).await.unwrap_or_else(|error| eprintln!("not delivered: {error}")),
             Err(error) => eprintln!("not received: {error}"),
         })
         .await;

@@ -51,13 +51,7 @@ impl Journal {
         // Sorting a million latencies would show up in the measurement: only asked for with skip.
         let mut counted: Vec<u32> = match skip {
             0 => Vec::new(),
-            _ => self
-                .latencies
-                .iter()
-                .skip(skip)
-                .copied()
-                .flatten()
-                .collect(),
+            _ => self.latencies.iter().skip(skip).copied().flatten().collect(),
         };
         counted.sort_unstable();
         let percentile = |percent: usize| {
@@ -99,9 +93,8 @@ async fn main() -> anyhow::Result<()> {
 async fn serve(connection: TcpStream, journal: Rc<RefCell<Journal>>) {
     let service = service_fn(|request| answer(request, journal.clone()));
     // A connection that breaks is the client's business: it counts what it could not deliver.
-    let _ = hyper::server::conn::http1::Builder::new()
-        .serve_connection(TokioIo::new(connection), service)
-        .await;
+    let _ =
+        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(connection), service).await;
 }
 
 async fn answer(
@@ -112,9 +105,7 @@ async fn answer(
         let query = request.uri().query().unwrap_or_default();
         let skip = query.strip_prefix("skip=").and_then(|n| n.parse().ok());
         let seen = journal.borrow().seen(skip.unwrap_or(0));
-        return Ok(Response::new(Full::from(
-            serde_json::to_vec(&seen).unwrap_or_default(),
-        )));
+        return Ok(Response::new(Full::from(serde_json::to_vec(&seen).unwrap_or_default())));
     }
     if let Ok(body) = request.into_body().collect().await {
         journal.borrow_mut().note(&body.to_bytes());
