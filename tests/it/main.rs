@@ -1,0 +1,7 @@
+//! Sentences about natshook over real parts: a real nats-server, a real HTTP receiver and the real
+//! binary. Each test has its own of each, on 127.0.0.1.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+mod harness;
