@@ -4,4 +4,8 @@
 
 mod support;
 
+mod delivery;
 mod harness;
+mod outcomes;
+mod requests;
+mod retries;
