@@ -4,8 +4,12 @@
 
 mod support;
 
+mod broker_faults;
+mod crashes;
+mod dead_letters;
 mod delivery;
 mod harness;
+mod lifecycle;
 mod outcomes;
 mod requests;
 mod retries;
