@@ -4,12 +4,17 @@
 
 mod support;
 
+mod bad_input;
+mod broker_auth;
 mod broker_faults;
+mod core_mode;
 mod crashes;
 mod dead_letters;
 mod delivery;
 mod harness;
 mod lifecycle;
 mod outcomes;
+mod permissions;
 mod requests;
 mod retries;
+mod secrets;
