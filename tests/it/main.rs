@@ -7,6 +7,8 @@ mod support;
 mod bad_input;
 mod broker_auth;
 mod broker_faults;
+mod commands;
+mod config_errors;
 mod core_mode;
 mod crashes;
 mod dead_letters;

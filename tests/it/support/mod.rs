@@ -12,7 +12,7 @@ pub(crate) mod wait;
 
 pub(crate) use broker::Broker;
 pub(crate) use config::Config;
-pub(crate) use connector::{Connector, natshook};
+pub(crate) use connector::{Connector, natshook, natshook_in};
 pub(crate) use receiver::{Answer, Receiver};
 pub(crate) use wait::{millis, secs, throughout, until, until_some};
 
