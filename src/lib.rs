@@ -1,1 +1,29 @@
-//! x
+//! natshook delivers NATS messages to external webhooks.
+//!
+//! The life of a message, in the order of the modules:
+//!
+//! ```text
+//! source ─► delivery ─► lane (permit, rate, breaker) ─► request ─► sender ─► outcome ─► disposition
+//!                                                                            ├─► ack
+//!                                                                            ├─► retry_queue, then ack
+//!                                                                            └─► dead_letter, then ack
+//! ```
+//!
+//! Values move forward only. [`delivery`] is the one parent that runs a delivery and settles it; what it calls
+//! is pure, or does one thing to the outside.
+
+pub mod config;
+
+// Pure: no clock, no random source, no network.
+pub mod backoff;
+pub mod disposition;
+pub mod message;
+pub mod outcome;
+pub mod request;
+pub mod signature;
+pub mod subject;
+pub mod target;
+
+// The outside.
+pub mod egress;
+pub mod source;
