@@ -34,7 +34,9 @@ async fn is_refused(broker: &Broker, nats: &str, words: &[&str]) {
 
 #[tokio::test]
 async fn a_token() {
-    let broker = Broker::start_with("authorization { token: s3cret }", ConnectOptions::with_token("s3cret".into())).await;
+    let broker =
+        Broker::start_with("authorization { token: s3cret }", ConnectOptions::with_token("s3cret".into()))
+            .await;
     delivers(&broker, "token = \"s3cret\"", &[]).await;
     delivers(&broker, "token = { env = \"BROKER_TOKEN\" }", &[("BROKER_TOKEN", "s3cret")]).await;
     let file = broker.dir().join("token");
@@ -46,7 +48,8 @@ async fn a_token() {
 #[tokio::test]
 async fn a_user_and_a_password() {
     let options = ConnectOptions::with_user_and_password("test".into(), "t".into());
-    let users = "authorization { users: [ { user: app, password: \"p@ss:w/rd\" }, { user: test, password: t } ] }";
+    let users =
+        "authorization { users: [ { user: app, password: \"p@ss:w/rd\" }, { user: test, password: t } ] }";
     let broker = Broker::start_with(users, options).await;
     delivers(&broker, "user = \"app\"\npassword = \"p@ss:w/rd\"", &[]).await;
     is_refused(&broker, "user = \"app\"\npassword = \"wrong\"", &["uthorization"]).await;
@@ -90,7 +93,8 @@ fn jwt(issuer: &KeyPair, subject: &KeyPair, name: &str, nats: Value) -> String {
 
 fn credentials(account: &KeyPair, name: &str) -> String {
     let user = KeyPair::new_user();
-    let claims = json!({ "type": "user", "version": 2, "subs": -1, "data": -1, "payload": -1, "pub": {}, "sub": {} });
+    let claims =
+        json!({ "type": "user", "version": 2, "subs": -1, "data": -1, "payload": -1, "pub": {}, "sub": {} });
     let jwt = jwt(account, &user, name, claims);
     let seed = user.seed().unwrap();
     format!(
@@ -101,7 +105,8 @@ fn credentials(account: &KeyPair, name: &str) -> String {
 
 #[tokio::test]
 async fn a_credentials_file() {
-    let (operator, account, system) = (KeyPair::new_operator(), KeyPair::new_account(), KeyPair::new_account());
+    let (operator, account, system) =
+        (KeyPair::new_operator(), KeyPair::new_account(), KeyPair::new_account());
     let limits = json!({
         "subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1, "wildcards": true, "conn": -1,
         "leaf": -1, "mem_storage": -1, "disk_storage": -1, "streams": -1, "consumer": -1,
@@ -189,7 +194,12 @@ async fn an_inbox_prefix_of_our_own() {
     let broker = Broker::start_with(users, options).await;
     delivers(&broker, "user = \"app\"\npassword = \"pw\"\ninbox_prefix = \"_INBOX_app\"", &[]).await;
 
-    let without = Config::on(&broker).nats("user = \"app\"\npassword = \"pw\"").target("p", "a", "http://127.0.0.1:1/", "");
+    let without = Config::on(&broker).nats("user = \"app\"\npassword = \"pw\"").target(
+        "p",
+        "a",
+        "http://127.0.0.1:1/",
+        "",
+    );
     let connector = Connector::spawn(&without, &[]);
     // Replies to the default inbox never come: the permission that is missing is named.
     let _line = connector.wait_for_line(&["_INBOX"]).await;

@@ -3,7 +3,8 @@
 use crate::support::connector::natshook_with;
 use crate::support::{Config, Connector, natshook, natshook_in, secs};
 
-const TARGET: &str = "[[targets]]\nname = \"policy\"\nsubjects = [\"a\"]\nurl = \"https://hooks.example.com/x\"\n";
+const TARGET: &str =
+    "[[targets]]\nname = \"policy\"\nsubjects = [\"a\"]\nurl = \"https://hooks.example.com/x\"\n";
 
 /// `natshook check` on this text: exit code and output.
 async fn check(text: &str) -> (i32, String) {
@@ -71,7 +72,10 @@ async fn wrong_types_are_named() {
         (&target_with("headers = [\"a\"]"), &["targets[0].headers"]),
         ("targets = 3", &["targets"]),
         (&format!("source = \"kafka\"\n{TARGET}"), &["source", "kafka", "jetstream", "core"]),
-        (&format!("[egress]\nallow = \"10.0.0.0/8\"\nallow_http = \"maybe\"\n{TARGET}"), &["egress.allow_http"]),
+        (
+            &format!("[egress]\nallow = \"10.0.0.0/8\"\nallow_http = \"maybe\"\n{TARGET}"),
+            &["egress.allow_http"],
+        ),
     ])
     .await;
 }
@@ -90,7 +94,10 @@ async fn values_out_of_range_are_named() {
         (&target_with("method = \"GE T\""), &["targets[0].method"]),
         (&target_with("outcomes = { transient = [99] }"), &["targets[0].outcomes.transient"]),
         (&target_with("outcomes = { permanent = [200] }"), &["targets[0].outcomes.permanent"]),
-        (&target_with("outcomes = { transient = [418], permanent = [418] }"), &["targets[0].outcomes", "418"]),
+        (
+            &target_with("outcomes = { transient = [418], permanent = [418] }"),
+            &["targets[0].outcomes", "418"],
+        ),
         (&format!("[stream]\nreplicas = 9\n{TARGET}"), &["stream.replicas"]),
         (&format!("[shutdown]\ngrace_period = \"never\"\n{TARGET}"), &["shutdown.grace_period"]),
         (&format!("[dead_letter]\nmax_age = \"x\"\n{TARGET}"), &["dead_letter.max_age"]),
@@ -108,10 +115,22 @@ async fn a_retry_policy_that_makes_no_sense_is_named() {
     each_is_refused(&[
         (&target_with("retry = { delays = [\"1s\", \"-2s\"] }"), &["targets[0].retry.delays"]),
         (&target_with("retry = { delays = [\"1s\"], jitter = 2.0 }"), &["targets[0].retry.jitter"]),
-        (&target_with("retry = { delays = [\"1s\"], initial = \"1s\" }"), &["targets[0].retry", "delays", "initial"]),
-        (&target_with("retry = { initial = \"1s\", factor = 0.1, max = \"1h\", attempts = 3 }"), &["targets[0].retry.factor"]),
-        (&target_with("retry = { initial = \"2h\", factor = 2, max = \"1h\", attempts = 3 }"), &["targets[0].retry", "max"]),
-        (&target_with("retry = { initial = \"1s\", factor = 2, max = \"1h\", attempts = 0 }"), &["targets[0].retry.attempts"]),
+        (
+            &target_with("retry = { delays = [\"1s\"], initial = \"1s\" }"),
+            &["targets[0].retry", "delays", "initial"],
+        ),
+        (
+            &target_with("retry = { initial = \"1s\", factor = 0.1, max = \"1h\", attempts = 3 }"),
+            &["targets[0].retry.factor"],
+        ),
+        (
+            &target_with("retry = { initial = \"2h\", factor = 2, max = \"1h\", attempts = 3 }"),
+            &["targets[0].retry", "max"],
+        ),
+        (
+            &target_with("retry = { initial = \"1s\", factor = 2, max = \"1h\", attempts = 0 }"),
+            &["targets[0].retry.attempts"],
+        ),
         (&target_with("retry = { preset = \"forever\" }"), &["targets[0].retry.preset", "standard-webhooks"]),
         (&target_with("retry = { delays = [\"1s\"], max_age = \"0s\" }"), &["targets[0].retry.max_age"]),
     ])
@@ -137,7 +156,11 @@ async fn targets_that_cannot_work_are_named() {
         (&named("a", "[\"a b\"]", url), &["targets[0].subjects[0]", "a b"]),
         (&named("a", "[\">.a\"]", url), &["targets[0].subjects[0]"]),
         (&named("a", "[\"a*.b\"]", url), &["targets[0].subjects[0]"]),
-        (&named("a", "[\"natshook.dead-letter.x\"]", url), &["targets[0].subjects[0]", "natshook.dead-letter"]),
+        (
+            &named("a", "[\"natshook.dead-letter.x\"]", url),
+            &["targets[0].subjects[0]", "natshook.dead-letter"],
+        ),
+        (&named("a", "[\">\"]", url), &["targets[0].subjects[0]", "natshook."]),
         (&named("a", "[\"*.retry.>\"]", url), &["targets[0].subjects[0]", "natshook.retry"]),
         (&named("a", "[\"a\"]", "hooks.example.com"), &["targets[0].url"]),
         (&named("a", "[\"a\"]", "ftp://hooks.example.com"), &["targets[0].url", "ftp"]),
@@ -155,14 +178,29 @@ async fn headers_auth_and_signing_that_cannot_work_are_named() {
         (&target_with("headers = { \"Ho st\" = \"x\" }"), &["targets[0].headers", "Ho st"]),
         (&target_with("headers = { \"X-A\" = \"a\\nb\" }"), &["targets[0].headers", "X-A"]),
         (&target_with("headers = { \"Content-Length\" = \"3\" }"), &["targets[0].headers", "Content-Length"]),
-        (&target_with("headers = { \"webhook-signature\" = \"3\" }"), &["targets[0].headers", "webhook-signature"]),
+        (
+            &target_with("headers = { \"webhook-signature\" = \"3\" }"),
+            &["targets[0].headers", "webhook-signature"],
+        ),
         (&target_with("pass_headers = [\"Authorization\"]"), &["targets[0].pass_headers", "Authorization"]),
-        (&target_with("auth = { bearer = \"a\", basic = { user = \"u\", password = \"p\" } }"), &["targets[0].auth"]),
+        (
+            &target_with("auth = { bearer = \"a\", basic = { user = \"u\", password = \"p\" } }"),
+            &["targets[0].auth"],
+        ),
         (&target_with("auth = { bearer = \"a\\nb\" }"), &["targets[0].auth.bearer"]),
         (&target_with("auth = { bearer = \"\" }"), &["targets[0].auth.bearer"]),
-        (&target_with("auth = { bearer = { env = \"NOT_SET_ANYWHERE\" } }"), &["targets[0].auth.bearer", "NOT_SET_ANYWHERE"]),
-        (&target_with("auth = { bearer = { file = \"/no/such/file\" } }"), &["targets[0].auth.bearer", "/no/such/file"]),
-        (&target_with("auth = { header = { name = \"Host\", value = \"x\" } }"), &["targets[0].auth.header", "Host"]),
+        (
+            &target_with("auth = { bearer = { env = \"NOT_SET_ANYWHERE\" } }"),
+            &["targets[0].auth.bearer", "NOT_SET_ANYWHERE"],
+        ),
+        (
+            &target_with("auth = { bearer = { file = \"/no/such/file\" } }"),
+            &["targets[0].auth.bearer", "/no/such/file"],
+        ),
+        (
+            &target_with("auth = { header = { name = \"Host\", value = \"x\" } }"),
+            &["targets[0].auth.header", "Host"],
+        ),
         (&target_with("signing = { secrets = [] }"), &["targets[0].signing.secrets"]),
         (&target_with("signing = { secrets = [\"plain\"] }"), &["targets[0].signing.secrets[0]", "whsec_"]),
         (&target_with("signing = { secrets = [\"whsec_%%%\"] }"), &["targets[0].signing.secrets[0]"]),
@@ -193,12 +231,21 @@ async fn broker_settings_that_cannot_work_are_named() {
 
 #[tokio::test]
 async fn all_errors_are_reported_at_once() {
-    let text = format!("nmae = 1\n[nats]\ntokn = \"x\"\n[admin]\nlisten = \"x\"\n{TARGET}timeout = \"soon\"\nrate = \"fast\"\nconcurrency = 0\n[[targets]]\nname = \"policy\"\nsubjects = [\"a..b\"]\nurl = \"nonsense\"");
+    let text = format!(
+        "nmae = 1\n[nats]\ntokn = \"x\"\n[admin]\nlisten = \"x\"\n{TARGET}timeout = \"soon\"\nrate = \"fast\"\nconcurrency = 0\n[[targets]]\nname = \"policy\"\nsubjects = [\"a..b\"]\nurl = \"nonsense\""
+    );
     let (code, output) = check(&text).await;
     assert_eq!(code, 78, "{output}");
     let paths = [
-        "nmae", "nats.tokn", "admin.listen", "targets[0].timeout", "targets[0].rate", "targets[0].concurrency",
-        "targets[1].name", "targets[1].subjects[0]", "targets[1].url",
+        "nmae",
+        "nats.tokn",
+        "admin.listen",
+        "targets[0].timeout",
+        "targets[0].rate",
+        "targets[0].concurrency",
+        "targets[1].name",
+        "targets[1].subjects[0]",
+        "targets[1].url",
     ];
     let missing: Vec<_> = paths.iter().filter(|path| !output.contains(**path)).collect();
     assert!(missing.is_empty(), "{missing:?} not in:\n{output}");
@@ -239,7 +286,8 @@ async fn the_environment_overrides_keys() {
     let (code, output) = check_as(TARGET, file, &[("NATSHOOK__DEFAULTS__TIMEOUT", "soon")]).await;
     assert_eq!(code, 78, "{output}");
     assert!(output.contains("defaults.timeout") && output.contains("soon"), "{output}");
-    let env = [("NATSHOOK__NATS__SERVERS", "nats://elsewhere:4222"), ("NATSHOOK__DEFAULTS__CONCURRENCY", "3")];
+    let env =
+        [("NATSHOOK__NATS__SERVERS", "nats://elsewhere:4222"), ("NATSHOOK__DEFAULTS__CONCURRENCY", "3")];
     let (code, output) = check_as(TARGET, file, &env).await;
     assert_eq!(code, 0, "{output}");
     let (code, output) = check_as(TARGET, file, &[("NATSHOOK__NATS__SERVRS", "nats://a:1")]).await;

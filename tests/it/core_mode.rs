@@ -22,9 +22,12 @@ async fn publish_plainly(broker: &Broker, subject: &str, payloads: impl IntoIter
 async fn messages_are_delivered_without_jetstream() {
     let broker = Broker::start_without_jetstream().await;
     let receiver = Receiver::start().await;
-    let config = core(&broker)
-        .target("orders", "orders.*", &receiver.url("/orders"), "")
-        .target("all", "orders.>, invoices.>", &receiver.url("/all"), "");
+    let config = core(&broker).target("orders", "orders.*", &receiver.url("/orders"), "").target(
+        "all",
+        "orders.>, invoices.>",
+        &receiver.url("/all"),
+        "",
+    );
     let _connector = Connector::start(&config).await;
     let client = broker.client().await;
     let mut headers = async_nats::HeaderMap::new();
@@ -65,7 +68,8 @@ async fn a_message_without_an_id_gets_one_that_stays_the_same() {
     };
     assert_eq!((ids(b"1").len(), ids(b"2").len()), (1, 1));
     assert_ne!(ids(b"1"), ids(b"2"));
-    let attempts: Vec<_> = seen.iter().filter(|r| r.body == b"1").map(|r| r.header("natshook-attempt").unwrap()).collect();
+    let attempts: Vec<_> =
+        seen.iter().filter(|r| r.body == b"1").map(|r| r.header("natshook-attempt").unwrap()).collect();
     assert_eq!(attempts, ["1", "2"]);
 }
 
@@ -123,9 +127,12 @@ async fn a_sick_target_does_not_delay_a_healthy_one() {
     let receiver = Receiver::start().await;
     receiver.always("/sick", Answer::status(500).after(secs(2)));
     let more = "concurrency = 2";
-    let config = core(&broker)
-        .target("sick", "a", &receiver.url("/sick"), more)
-        .target("healthy", "a", &receiver.url("/healthy"), more);
+    let config = core(&broker).target("sick", "a", &receiver.url("/sick"), more).target(
+        "healthy",
+        "a",
+        &receiver.url("/healthy"),
+        more,
+    );
     let _connector = Connector::start(&config).await;
 
     publish_plainly(&broker, "a", (0..100).map(|i| i.to_string())).await;

@@ -19,7 +19,9 @@ async fn killed_at_random(seed: u64) {
     let failing = random.usize(0..20);
     receiver.next("/hook", (0..failing).map(|_| Answer::status(500).after(millis(5))));
     receiver.always("/hook", Answer::ok().after(millis(20)));
-    let more = format!("concurrency = {CONCURRENCY}\nretry = {{ delays = [\"1s\", \"1s\", \"1s\", \"1s\", \"1s\"], jitter = 0 }}");
+    let more = format!(
+        "concurrency = {CONCURRENCY}\nretry = {{ delays = [\"1s\", \"1s\", \"1s\", \"1s\", \"1s\"], jitter = 0 }}"
+    );
     let config = Config::on(&broker).target("policy", "a", &receiver.url("/hook"), &more);
     let mut connector = Connector::start(&config).await;
     broker.publish_numbered("a", 0..MESSAGES).await;

@@ -63,7 +63,10 @@ async fn a_dead_letter_tells_the_whole_story() {
     };
     let (published, first, last) =
         (time("Natshook-Published"), time("Natshook-First-Attempt"), time("Natshook-Last-Attempt"));
-    assert!(begun <= published + secs(1) && published <= first + secs(1), "{begun:?} {published:?} {first:?}");
+    assert!(
+        begun <= published + secs(1) && published <= first + secs(1),
+        "{begun:?} {published:?} {first:?}"
+    );
     assert!(first + secs(1) <= last && last <= SystemTime::now(), "{first:?} {last:?}");
     broker.wait_until_settled("policy").await;
 }
@@ -72,7 +75,10 @@ async fn a_dead_letter_tells_the_whole_story() {
 async fn a_response_that_is_not_text_is_still_a_legal_header() {
     let broker = Broker::start().await;
     let receiver = Receiver::start().await;
-    receiver.always("/hook", Answer::status(400).body(b"a\r\nNatshook-Reason: forged\r\n\x00\xff\xc3\x28\n\nb".to_vec()));
+    receiver.always(
+        "/hook",
+        Answer::status(400).body(b"a\r\nNatshook-Reason: forged\r\n\x00\xff\xc3\x28\n\nb".to_vec()),
+    );
     let config = Config::on(&broker).target("policy", "a", &receiver.url("/hook"), "");
     let _connector = Connector::start(&config).await;
 
@@ -164,9 +170,12 @@ async fn a_denied_publish_is_made_good_later(denied: &str, status: u16, stream: 
     let broker = Broker::start_with(&users(denied), test).await;
     let receiver = Receiver::start().await;
     receiver.always("/hook", Answer::status(status));
-    let config = Config::on(&broker)
-        .nats("user = \"app\"\npassword = \"pw\"")
-        .target("policy", "a", &receiver.url("/hook"), "retry = { delays = [\"1h\"] }");
+    let config = Config::on(&broker).nats("user = \"app\"\npassword = \"pw\"").target(
+        "policy",
+        "a",
+        &receiver.url("/hook"),
+        "retry = { delays = [\"1h\"] }",
+    );
     let connector = Connector::start(&config).await;
 
     broker.publish("a", "1").await;
@@ -208,11 +217,15 @@ async fn two_targets_have_their_own_dead_letters_for_one_message() {
     broker.publish("a", "1").await;
 
     let dead = broker.wait_for_dead_letters(2).await;
-    let mut seen: Vec<_> = dead.iter().map(|letter| (letter.subject.as_str(), header(letter, "Natshook-Last-Status"))).collect();
+    let mut seen: Vec<_> =
+        dead.iter().map(|letter| (letter.subject.as_str(), header(letter, "Natshook-Last-Status"))).collect();
     seen.sort();
     assert_eq!(
         seen,
-        [("natshook.dead-letter.one", Some("400".to_owned())), ("natshook.dead-letter.two", Some("422".to_owned()))]
+        [
+            ("natshook.dead-letter.one", Some("400".to_owned())),
+            ("natshook.dead-letter.two", Some("422".to_owned()))
+        ]
     );
     assert_eq!(receiver.wait_for("/fine", 1).await.len(), 1);
 }
@@ -222,12 +235,14 @@ async fn another_name_means_other_streams_and_subjects() {
     let broker = Broker::start().await;
     let receiver = Receiver::start().await;
     receiver.always("/hook", Answer::status(400));
-    let config = Config::on(&broker).top("name = \"claims-eu\"").target("policy", "a", &receiver.url("/hook"), "");
+    let config =
+        Config::on(&broker).top("name = \"claims-eu\"").target("policy", "a", &receiver.url("/hook"), "");
     let _connector = Connector::start(&config).await;
 
     broker.publish("a", "1").await;
 
-    until("the dead letter is stored", secs(10), async || broker.count("CLAIMS-EU_DEAD_LETTER").await == 1).await;
+    until("the dead letter is stored", secs(10), async || broker.count("CLAIMS-EU_DEAD_LETTER").await == 1)
+        .await;
     let dead = broker.stored("CLAIMS-EU_DEAD_LETTER").await;
     assert_eq!(dead[0].subject.as_str(), "claims-eu.dead-letter.policy");
     assert!(broker.outstanding(EVENTS, "claims-eu-policy").await.is_some());
@@ -255,7 +270,8 @@ async fn natshook_s_own_streams_are_made_as_designed() {
     let dead = of(DEAD_LETTERS).await;
     assert_eq!((dead.storage, dead.retention), (StorageType::File, RetentionPolicy::Limits));
     assert_eq!((dead.max_age, dead.discard), (secs(7 * 24 * 3600), DiscardPolicy::New));
-    let consumer = context.get_stream(EVENTS).await.unwrap().consumer_info("natshook-policy").await.unwrap().config;
+    let consumer =
+        context.get_stream(EVENTS).await.unwrap().consumer_info("natshook-policy").await.unwrap().config;
     assert_eq!((consumer.ack_wait, consumer.max_deliver), (secs(20), -1));
     assert!(consumer.backoff.is_empty());
     assert_eq!(consumer.max_ack_pending, 1_000);

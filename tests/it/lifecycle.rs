@@ -153,10 +153,13 @@ async fn a_broker_without_jetstream_is_an_error_that_names_the_way_out() {
 #[tokio::test]
 async fn a_subject_that_no_stream_holds_is_an_error_when_natshook_may_not_create_one() {
     let broker = Broker::start().await;
-    let config = Config::on(&broker)
-        .stream_instead("create = false")
-        .target("policy", "orders.>", "http://127.0.0.1:1/", "");
-    let mut connector = Connector::spawn(&config, &[]);
+    let config = Config::on(&broker).stream_instead("create = false").target(
+        "policy",
+        "orders.>",
+        "http://127.0.0.1:1/",
+        "",
+    );
+    let connector = Connector::spawn(&config, &[]);
 
     let line = connector.wait_for_line(&["ERROR", "orders.>"]).await;
 

@@ -9,9 +9,8 @@ use crate::support::{
 };
 
 const DELIVERED: [u16; 7] = [200, 201, 202, 203, 204, 226, 299];
-const PERMANENT: [u16; 21] = [
-    400, 402, 406, 411, 412, 413, 414, 415, 416, 417, 418, 422, 423, 424, 426, 428, 431, 451, 499, 501, 505,
-];
+const PERMANENT: [u16; 21] =
+    [400, 402, 406, 411, 412, 413, 414, 415, 416, 417, 418, 422, 423, 424, 426, 428, 431, 451, 499, 501, 505];
 const TRANSIENT: [u16; 29] = [
     300, 301, 302, 303, 304, 307, 308, 401, 403, 404, 405, 407, 408, 409, 410, 421, 425, 429, 500, 502, 503,
     504, 506, 507, 508, 511, 520, 599, 999,
@@ -67,7 +66,12 @@ async fn a_target_may_judge_a_status_otherwise() {
     receiver.always("/dead", Answer::status(503));
     let later = "retry = { delays = [\"1h\"] }";
     let config = Config::on(&broker)
-        .target("retry", "r", &receiver.url("/retry"), &format!("outcomes = {{ transient = [422] }}\n{later}"))
+        .target(
+            "retry",
+            "r",
+            &receiver.url("/retry"),
+            &format!("outcomes = {{ transient = [422] }}\n{later}"),
+        )
         .target("dead", "d", &receiver.url("/dead"), &format!("outcomes = {{ permanent = [503] }}\n{later}"));
     let _connector = Connector::start(&config).await;
 
@@ -162,9 +166,12 @@ async fn requests_until_open(status: u16) -> usize {
     let receiver = Receiver::start().await;
     receiver.always("/sick", Answer::status(status));
     let more = "concurrency = 1\nretry = { delays = [\"1h\"] }";
-    let config = Config::on(&broker)
-        .target("sick", "a", &receiver.url("/sick"), more)
-        .target("healthy", "a", &receiver.url("/healthy"), "");
+    let config = Config::on(&broker).target("sick", "a", &receiver.url("/sick"), more).target(
+        "healthy",
+        "a",
+        &receiver.url("/healthy"),
+        "",
+    );
     let connector = Connector::start(&config).await;
 
     broker.publish_numbered("a", 0..15).await;
@@ -176,7 +183,11 @@ async fn requests_until_open(status: u16) -> usize {
     let waiting = broker.outstanding("EVENTS", "natshook-sick").await.unwrap();
     let left = waiting.0 as usize + waiting.1;
     assert_eq!(left, 15 - before, "what was not attempted waits in the source stream");
-    assert_eq!(broker.count(RETRY_QUEUE).await as usize, before, "what was attempted waits in the retry queue");
+    assert_eq!(
+        broker.count(RETRY_QUEUE).await as usize,
+        before,
+        "what was attempted waits in the retry queue"
+    );
     before
 }
 
@@ -217,7 +228,8 @@ async fn after_its_wait_an_open_breaker_lets_one_probe_through_and_closes_when_i
     assert!(seen[3].at - opened >= secs(9), "the first wait is 10 s, was {:?}", seen[3].at - opened);
     assert!(seen[4].at - seen[3].at >= millis(450), "the probe travels alone");
     // The three that failed were charged one attempt each, although they waited for the breaker.
-    let second: Vec<_> = seen.iter().filter(|r| r.header("natshook-attempt").as_deref() == Some("2")).collect();
+    let second: Vec<_> =
+        seen.iter().filter(|r| r.header("natshook-attempt").as_deref() == Some("2")).collect();
     assert_eq!(second.len(), 3);
     assert_eq!(broker.count(DEAD_LETTERS).await, 0);
 }

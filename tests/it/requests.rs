@@ -89,7 +89,8 @@ async fn a_message_cannot_steer_the_request() {
     assert_eq!(request.header("natshook-attempt").as_deref(), Some("1"));
     assert_eq!(request.header("natshook-subject").as_deref(), Some("PolicyUpdated"));
     assert_eq!(request.header("webhook-id"), Some(format!("{EVENTS}-1")));
-    for absent in ["authorization", "transfer-encoding", "connection", "webhook-signature", "natshook-target"] {
+    for absent in ["authorization", "transfer-encoding", "connection", "webhook-signature", "natshook-target"]
+    {
         assert_eq!(request.header(absent), None, "{absent}");
     }
     let everything = format!("{:?}", request.headers);
@@ -98,7 +99,8 @@ async fn a_message_cannot_steer_the_request() {
 
 #[tokio::test]
 async fn a_target_adds_its_static_headers_and_sets_its_method() {
-    let more = "method = \"PUT\"\nheaders = { \"X-Source\" = \"hms\", \"Content-Type\" = \"application/x-own\" }";
+    let more =
+        "method = \"PUT\"\nheaders = { \"X-Source\" = \"hms\", \"Content-Type\" = \"application/x-own\" }";
     let request = request_of(more, &[("Content-Type", "text/plain")], b"{}").await;
 
     assert_eq!(request.method, "PUT");
@@ -129,7 +131,8 @@ async fn an_api_key_is_sent_in_the_header_that_was_named() {
 
 #[tokio::test]
 async fn every_signing_secret_signs() {
-    let (old, new) = (format!("whsec_{}", STANDARD.encode([1; 24])), format!("whsec_{}", STANDARD.encode([2; 32])));
+    let (old, new) =
+        (format!("whsec_{}", STANDARD.encode([1; 24])), format!("whsec_{}", STANDARD.encode([2; 32])));
     let stranger = format!("whsec_{}", STANDARD.encode([3; 24]));
     let seed = [7; 32];
     let asymmetric = format!("whsk_{}", STANDARD.encode(seed));

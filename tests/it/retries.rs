@@ -14,7 +14,8 @@ fn gaps(seen: &[Received]) -> Vec<Duration> {
 async fn target_with(retry: &str) -> (Broker, Receiver, Config, Connector) {
     let broker = Broker::start().await;
     let receiver = Receiver::start().await;
-    let config = Config::on(&broker).target("policy", "a", &receiver.url("/hook"), &format!("retry = {retry}"));
+    let config =
+        Config::on(&broker).target("policy", "a", &receiver.url("/hook"), &format!("retry = {retry}"));
     let connector = Connector::start(&config).await;
     (broker, receiver, config, connector)
 }
@@ -91,7 +92,9 @@ async fn a_retry_survives_restarts_and_the_end_of_its_source() {
 
     let seen = receiver.wait_for("/hook", 2).await;
     assert_eq!(seen[1].body, b"1");
-    for (name, value) in [("webhook-id", "7"), ("ce-type", "x"), ("content-type", "text/x"), ("natshook-attempt", "2")] {
+    for (name, value) in
+        [("webhook-id", "7"), ("ce-type", "x"), ("content-type", "text/x"), ("natshook-attempt", "2")]
+    {
         assert_eq!(seen[1].header(name).as_deref(), Some(value), "{name}");
     }
 }
@@ -161,9 +164,12 @@ async fn retry_after_holds_the_whole_target_and_no_other() {
     let receiver = Receiver::start().await;
     receiver.next("/held", [Answer::status(429).header("Retry-After", "4")]);
     let more = "retry = { delays = [\"1s\"], jitter = 0, overload_wait = \"1s\" }";
-    let config = Config::on(&broker)
-        .target("held", "a", &receiver.url("/held"), more)
-        .target("free", "a", &receiver.url("/free"), more);
+    let config = Config::on(&broker).target("held", "a", &receiver.url("/held"), more).target(
+        "free",
+        "a",
+        &receiver.url("/free"),
+        more,
+    );
     let _connector = Connector::start(&config).await;
     broker.publish("a", "first").await;
     broker.wait_for_retries(1).await;

@@ -44,16 +44,29 @@ fn config(broker: &Broker, receiver: &Receiver) -> Config {
     Config::on(broker)
         .nats(&format!("user = \"app\"\npassword = {PASSWORD:?}"))
         .target("bearer", "a", &url("/401"), &format!("auth = {{ bearer = {BEARER:?} }}\n{once}"))
-        .target("basic", "a", &closed, &format!("auth = {{ basic = {{ user = \"user\", password = {BASIC:?} }} }}\n{once}"))
-        .target("key", "a", &unknown, &format!("auth = {{ header = {{ name = \"X-Key\", value = {API_KEY:?} }} }}\n{once}"))
+        .target(
+            "basic",
+            "a",
+            &closed,
+            &format!("auth = {{ basic = {{ user = \"user\", password = {BASIC:?} }} }}\n{once}"),
+        )
+        .target(
+            "key",
+            "a",
+            &unknown,
+            &format!("auth = {{ header = {{ name = \"X-Key\", value = {API_KEY:?} }} }}\n{once}"),
+        )
         .target("tls", "a", &https, once)
         .target("hangs", "a", &url("/hangs"), once)
         .target("signed", "a", &url("/signed"), &format!("signing = {{ secrets = [{sign:?}] }}\n{once}"))
 }
 
 async fn broker() -> Broker {
-    let users = format!("authorization {{ users: [ {{ user: app, password: {PASSWORD:?} }}, {{ user: test, password: t }} ] }}");
-    Broker::start_with(&users, async_nats::ConnectOptions::with_user_and_password("test".into(), "t".into())).await
+    let users = format!(
+        "authorization {{ users: [ {{ user: app, password: {PASSWORD:?} }}, {{ user: test, password: t }} ] }}"
+    );
+    Broker::start_with(&users, async_nats::ConnectOptions::with_user_and_password("test".into(), "t".into()))
+        .await
 }
 
 #[tokio::test]
@@ -73,7 +86,8 @@ async fn no_output_holds_a_secret_whatever_goes_wrong() {
         assert_silent(&connector.get(admin).await.1, admin);
     }
     connector.stop().await;
-    let own: String = connector.output().lines().filter(|l| l.contains("natshook")).map(|l| format!("{l}\n")).collect();
+    let own: String =
+        connector.output().lines().filter(|l| l.contains("natshook")).map(|l| format!("{l}\n")).collect();
     assert!(own.contains("bearer") && own.lines().count() > 10, "there is output to look at");
     assert_silent(&connector.output(), "the log");
     for letter in &dead {
@@ -84,7 +98,11 @@ async fn no_output_holds_a_secret_whatever_goes_wrong() {
 
 #[tokio::test]
 async fn a_refused_login_does_not_print_the_password() {
-    let broker = Broker::start_with("authorization { token: other }", async_nats::ConnectOptions::with_token("other".into())).await;
+    let broker = Broker::start_with(
+        "authorization { token: other }",
+        async_nats::ConnectOptions::with_token("other".into()),
+    )
+    .await;
     let servers = format!("servers = \"nats://user:{USER_INFO}@127.0.0.1:{}\"", broker.port);
     let config = Config::on(&broker).nats_instead(&servers).target("p", "a", "http://127.0.0.1:1/", "");
     let mut connector = Connector::spawn(&config, &[("RUST_LOG", "trace")]);

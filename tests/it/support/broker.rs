@@ -80,7 +80,8 @@ impl Broker {
     pub(crate) async fn reload(&self, more: &str) {
         self.write_config(more, &self.jetstream());
         signal(self.pid(), "HUP");
-        let reloaded = async || std::fs::read_to_string(self.log()).is_ok_and(|log| log.contains("Reloaded server"));
+        let reloaded =
+            async || std::fs::read_to_string(self.log()).is_ok_and(|log| log.contains("Reloaded server"));
         until("nats-server reloads", secs(10), reloaded).await;
     }
 
@@ -247,12 +248,15 @@ fn binary() -> PathBuf {
     if let Some(given) = std::env::var_os("NATSHOOK_NATS_SERVER") {
         return given.into();
     }
-    let on_path = std::env::var_os("PATH")
-        .and_then(|path| std::env::split_paths(&path).map(|dir| dir.join("nats-server")).find(|file| file.is_file()));
+    let on_path = std::env::var_os("PATH").and_then(|path| {
+        std::env::split_paths(&path).map(|dir| dir.join("nats-server")).find(|file| file.is_file())
+    });
     let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/nats-server");
     match on_path {
         Some(file) => file,
         None if tools.is_file() => tools,
-        None => panic!("no nats-server on PATH, in NATSHOOK_NATS_SERVER or in target/tools: run `make tools`"),
+        None => {
+            panic!("no nats-server on PATH, in NATSHOOK_NATS_SERVER or in target/tools: run `make tools`")
+        }
     }
 }

@@ -56,10 +56,7 @@ impl Certs {
     }
 }
 
-fn issue(
-    ca: &CertifiedIssuer<'_, KeyPair>,
-    usage: ExtendedKeyUsagePurpose,
-) -> (rcgen::Certificate, KeyPair) {
+fn issue(ca: &CertifiedIssuer<'_, KeyPair>, usage: ExtendedKeyUsagePurpose) -> (rcgen::Certificate, KeyPair) {
     let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
     let mut params = CertificateParams::new(names).expect("valid names");
     params.extended_key_usages = vec![usage];

@@ -20,7 +20,9 @@ pub(crate) fn v1_verifies(request: &Received, secret: &str) -> bool {
 /// Whether one of the request's `v1a` signatures was made with the private half of `public_key`.
 pub(crate) fn v1a_verifies(request: &Received, public_key: &[u8]) -> bool {
     let text = |name: &str| request.header(name).unwrap_or_else(|| panic!("no {name}"));
-    let signed = [text("webhook-id").as_bytes(), b".", text("webhook-timestamp").as_bytes(), b".", &request.body].concat();
+    let signed =
+        [text("webhook-id").as_bytes(), b".", text("webhook-timestamp").as_bytes(), b".", &request.body]
+            .concat();
     let key = UnparsedPublicKey::new(&ED25519, public_key);
     let header = text("webhook-signature");
     let mut signatures = header.split(' ').filter_map(|one| one.strip_prefix("v1a,"));
