@@ -18,7 +18,9 @@ pub enum PatternError {
     #[error("has white space or a control character, which NATS subjects cannot have")]
     WhiteSpace,
     /// `*` inside a token, or `>` anywhere but as the last token.
-    #[error("uses a wildcard inside a token or `>` before the end; `*` stands for one whole token, `>` for all the rest")]
+    #[error(
+        "uses a wildcard inside a token or `>` before the end; `*` stands for one whole token, `>` for all the rest"
+    )]
     MisplacedWildcard,
 }
 

@@ -66,7 +66,9 @@ pub struct Stored {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Payload and headers together are larger than the server takes.
-    #[error("{bytes} bytes with headers are more than the server's max_payload of {max_payload}; raise it there")]
+    #[error(
+        "{bytes} bytes with headers are more than the server's max_payload of {max_payload}; raise it there"
+    )]
     TooLarge {
         /// Payload and headers.
         bytes: usize,
@@ -178,19 +180,39 @@ impl Broker {
     ///
     /// # Errors
     /// It is not stored, or nobody knows whether it is: publishing again under the same `Nats-Msg-Id` is safe.
-    pub async fn store(&self, subject: &str, headers: &Headers, payload: Bytes) -> Result<Stored, StoreError> {
+    pub async fn store(
+        &self,
+        subject: &str,
+        headers: &Headers,
+        payload: Bytes,
+    ) -> Result<Stored, StoreError> {
         let (bytes, max_payload) = (wire::header_bytes(headers) + payload.len(), self.max_payload());
         if bytes > max_payload {
             return Err(StoreError::TooLarge { bytes, max_payload });
         }
         let map = wire::header_map(headers);
-        let stored = async {
-            self.jetstream.publish_with_headers(subject.to_owned(), map, payload).await?.await
-        };
+        let stored =
+            async { self.jetstream.publish_with_headers(subject.to_owned(), map, payload).await?.await };
         match timeout(2 * REQUEST_TIMEOUT, stored).await {
-            Ok(Ok(ack)) => Ok(Stored { stream: ack.stream, sequence: ack.sequence, duplicate: ack.duplicate }),
+            Ok(Ok(ack)) => {
+                Ok(Stored { stream: ack.stream, sequence: ack.sequence, duplicate: ack.duplicate })
+            }
             Ok(Err(error)) => Err(self.store_error(subject, &error)),
             Err(_) => Err(BrokerError::TimedOut.into()),
+        }
+    }
+
+    /// A header of a message that a stream holds; `None` when the message or the header is not there any more.
+    ///
+    /// # Errors
+    /// The broker does not answer.
+    pub async fn published_header(&self, stored: &Stored, name: &str) -> Result<Option<String>, BrokerError> {
+        let stream = self.jetstream.get_stream_no_info(&stored.stream).await;
+        let Ok(stream) = stream else { return Ok(None) };
+        match timeout(REQUEST_TIMEOUT, stream.direct_get(stored.sequence)).await {
+            Ok(Ok(message)) => Ok(message.headers.get(name).map(|value| value.as_str().to_owned())),
+            Ok(Err(_)) => Ok(None),
+            Err(_) => Err(BrokerError::TimedOut),
         }
     }
 

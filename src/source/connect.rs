@@ -68,10 +68,11 @@ pub async fn connect(nats: &Nats, name: &InstanceName) -> Result<Broker, Connect
     let options = options(nats, name).await?;
     let options = watch_events(options, Arc::clone(&denials), connected.clone());
     let addresses = nats.servers.iter().map(|server| {
-        server.expose().as_str().parse::<ServerAddr>().map_err(|error| ConnectError::Address {
-            server: server.to_string(),
-            cause: error.to_string(),
-        })
+        server
+            .expose()
+            .as_str()
+            .parse::<ServerAddr>()
+            .map_err(|error| ConnectError::Address { server: server.to_string(), cause: error.to_string() })
     });
     let addresses = addresses.collect::<Result<Vec<_>, _>>()?;
     let client = options.connect(addresses).await.map_err(|error| ConnectError::Unreachable {

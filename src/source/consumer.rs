@@ -87,11 +87,7 @@ impl ConsumerSpec {
             broker.jetstream.request(subject.clone(), &()).await;
         match answer {
             Ok(Response::Ok(info)) => Ok(Some(info)),
-            Ok(Response::Err { error })
-                if error.error_code() == ErrorCode::CONSUMER_NOT_FOUND =>
-            {
-                Ok(None)
-            }
+            Ok(Response::Err { error }) if error.error_code() == ErrorCode::CONSUMER_NOT_FOUND => Ok(None),
             Ok(Response::Err { error }) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
                 Err(BrokerError::NoStream(self.stream.to_string()))
             }

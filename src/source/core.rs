@@ -60,9 +60,14 @@ impl Subscription {
             if own || !self.wanted.iter().any(|pattern| pattern.matches(&message.subject)) {
                 continue;
             }
-            let id = format!("core-{}", self.broker.client.new_inbox().rsplit('.').next().unwrap_or_default());
+            let id =
+                format!("core-{}", self.broker.client.new_inbox().rsplit('.').next().unwrap_or_default());
             let message = wire::passing_message(message, id, SystemTime::now());
-            return Some(Incoming { delivery: Delivery::fresh(message), receipt: Receipt::Core, handed_out: 1 });
+            return Some(Incoming {
+                delivery: Delivery::fresh(message),
+                receipt: Receipt::Core,
+                handed_out: 1,
+            });
         }
     }
 }

@@ -18,4 +18,6 @@ pub use consumer::{ConsumerSpec, Position};
 pub use core::Subscription;
 pub use pull::{Pull, PullSpec, Recovery};
 pub use receipt::{Incoming, Receipt};
-pub use streams::{OwnStream, StreamRole, TargetStream, covering_streams, ensure_own_stream, ensure_source_streams};
+pub use streams::{
+    OwnStream, StreamRole, TargetStream, covering_streams, ensure_own_stream, ensure_source_streams,
+};

@@ -188,7 +188,10 @@ impl Pull {
                     self.reattach();
                 }
                 Heard::Silence => {
-                    tracing::error!(consumer = self.spec.consumer.name, "the broker is silent; attaching again");
+                    tracing::error!(
+                        consumer = self.spec.consumer.name,
+                        "the broker is silent; attaching again"
+                    );
                     self.reattach();
                 }
                 Heard::Closed => self.reattach(),
@@ -345,7 +348,10 @@ async fn attach_once(broker: &Broker, spec: &mut PullSpec, place: Place) -> Resu
             tracing::error!(stream = %spec.consumer.stream, "the stream is gone; making or finding another");
             recover_stream(broker, spec).await?;
             let found = streams::find(broker, &spec.consumer.stream).await?;
-            found.ok_or_else(|| BrokerError::NoStream(spec.consumer.stream.to_string()))?.created.unix_timestamp_nanos()
+            found
+                .ok_or_else(|| BrokerError::NoStream(spec.consumer.stream.to_string()))?
+                .created
+                .unix_timestamp_nanos()
         }
     };
     let first_time = place.sequence == 0;
@@ -356,7 +362,8 @@ async fn attach_once(broker: &Broker, spec: &mut PullSpec, place: Place) -> Resu
     };
     if !first_time && spec.consumer.find(broker).await?.is_none() {
         tracing::error!(
-            consumer = spec.consumer.name, ?position,
+            consumer = spec.consumer.name,
+            ?position,
             "the durable consumer vanished; making it again where it had come to"
         );
     }
