@@ -8,6 +8,9 @@ use std::{num::NonZeroU32, time::Duration};
 pub struct Jitter(f64);
 
 impl Jitter {
+    /// ±20 %: enough that deliveries which failed together do not come back together.
+    pub const DEFAULT: Self = Self(0.2);
+
     /// # Errors
     /// Gives the share back when it is not within 0 to 1.
     pub fn new(share: f64) -> Result<Self, f64> {

@@ -156,7 +156,9 @@ mod tests {
     fn one_probe_is_let_through_and_decides() {
         let now = Instant::now();
         let mut breaker = Breaker::default();
-        (0..FAULTS_TO_OPEN).for_each(|_| drop(breaker.failure(Strike::TargetFault, now)));
+        (0..FAULTS_TO_OPEN).for_each(|_| {
+            let _ = breaker.failure(Strike::TargetFault, now);
+        });
         let later = now + WAIT_MIN;
         assert_eq!(breaker.admit(later), Admission::Probe);
         assert_eq!(breaker.admit(later), Admission::ProbeUnderWay);

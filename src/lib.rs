@@ -41,3 +41,7 @@ pub mod admin;
 pub mod connector;
 pub mod delivery;
 pub mod metrics;
+
+// The process.
+pub mod cli;
+pub mod telemetry;

@@ -140,8 +140,9 @@ fn watch_events(
         async move {
             match event {
                 Event::Connected => {
-                    connected.send_replace(true);
-                    tracing::info!("connected to the broker");
+                    if connected.send_if_modified(|stands| !std::mem::replace(stands, true)) {
+                        tracing::info!("connected to the broker again");
+                    }
                 }
                 Event::Disconnected => {
                     connected.send_replace(false);

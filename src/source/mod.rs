@@ -9,6 +9,7 @@ mod consumer;
 mod core;
 mod pull;
 mod receipt;
+mod rescue;
 mod streams;
 mod wire;
 

@@ -2,7 +2,7 @@
 //! happen to the consumer, its stream, or the connection. A pull never ends because of one error; it says what
 //! is wrong, and attaches again.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use async_nats::{Message, StatusCode, Subscriber};
 use futures_util::StreamExt;
@@ -16,6 +16,7 @@ use super::{
     broker::{Broker, BrokerError, REQUEST_TIMEOUT},
     consumer::{ConsumerSpec, Position},
     receipt::{Incoming, Receipt},
+    rescue::{self, Rescued},
     streams,
     wire::{self, AckInfo},
 };
@@ -36,6 +37,9 @@ const ATTACH_WAIT_MIN: Duration = Duration::from_millis(250);
 const ATTACH_WAIT_MAX: Duration = Duration::from_secs(15);
 /// The most bytes that one request for messages may bring, unless a single message is larger.
 const REQUEST_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Two connections lost within this time make a message suspect that the client cannot read.
+const SUSPICION_WINDOW: Duration = Duration::from_secs(300);
 
 /// What a pull takes from, and how it finds it again.
 #[derive(Clone, Debug)]
@@ -77,12 +81,20 @@ pub struct Pull {
     state: State,
     place: Place,
     attached: watch::Sender<bool>,
+    last_reconnect: Option<Instant>,
 }
 
 #[derive(Debug)]
 enum State {
     Attaching(JoinHandle<(PullSpec, Attached)>),
     Attached(Attached),
+}
+
+/// Whether attaching looks for messages that the client cannot read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Search {
+    Skip,
+    ForUnreadable,
 }
 
 /// How far a pull has come, so that it can go on in a consumer that had to be made again.
@@ -105,6 +117,7 @@ struct Attached {
     /// When the broker last said anything here.
     heard: Instant,
     warned: bool,
+    rescued: VecDeque<Rescued>,
 }
 
 /// What came over an attached pull's subscription.
@@ -132,8 +145,9 @@ impl Pull {
     #[must_use]
     pub fn new(broker: Arc<Broker>, spec: PullSpec) -> Self {
         let place = Place::default();
-        let state = State::Attaching(tokio::spawn(attach(Arc::clone(&broker), spec.clone(), place)));
-        Self { broker, spec, state, place, attached: watch::Sender::new(false) }
+        let attaching = attach(Arc::clone(&broker), spec.clone(), place, Search::Skip);
+        let state = State::Attaching(tokio::spawn(attaching));
+        Self { broker, spec, state, place, attached: watch::Sender::new(false), last_reconnect: None }
     }
 
     /// Follows whether messages can come at present.
@@ -158,11 +172,15 @@ impl Pull {
                     }
                     Err(error) => {
                         tracing::error!(%error, "attaching to the consumer ended; starting again");
-                        self.reattach();
+                        self.reattach(Search::Skip);
                         continue;
                     }
                 },
             };
+            if let Some(rescued) = attached.rescued.pop_front() {
+                let receipt = Receipt::JetStream { broker: Arc::clone(&self.broker), reply: rescued.reply };
+                return Incoming { delivery: Delivery::fresh(rescued.message), receipt, handed_out: 1 };
+            }
             if let Err(error) = attached.ask_for(&self.broker, &self.spec.consumer, room).await {
                 tracing::warn!(%error, consumer = self.spec.consumer.name, "cannot ask the broker for messages");
                 sleep(ATTACH_WAIT_MIN).await;
@@ -174,7 +192,14 @@ impl Pull {
                         return incoming;
                     }
                 }
-                Heard::Reconnected => attached.outstanding = 0,
+                Heard::Reconnected => {
+                    attached.outstanding = 0;
+                    let now = Instant::now();
+                    let last = self.last_reconnect.replace(now);
+                    if last.is_some_and(|last| now - last < SUSPICION_WINDOW) {
+                        self.reattach(Search::ForUnreadable);
+                    }
+                }
                 Heard::Request(Ending::StillOpen) => {}
                 Heard::Request(Ending::Over(left)) => {
                     attached.outstanding = attached.outstanding.saturating_sub(left);
@@ -185,23 +210,23 @@ impl Pull {
                 }
                 Heard::Request(Ending::Broken(why)) => {
                     tracing::error!(consumer = self.spec.consumer.name, why, "cannot pull; attaching again");
-                    self.reattach();
+                    self.reattach(Search::Skip);
                 }
                 Heard::Silence => {
                     tracing::error!(
                         consumer = self.spec.consumer.name,
                         "the broker is silent; attaching again"
                     );
-                    self.reattach();
+                    self.reattach(Search::Skip);
                 }
-                Heard::Closed => self.reattach(),
+                Heard::Closed => self.reattach(Search::Skip),
             }
         }
     }
 
-    fn reattach(&mut self) {
+    fn reattach(&mut self, search: Search) {
         self.attached.send_replace(false);
-        let attaching = attach(Arc::clone(&self.broker), self.spec.clone(), self.place);
+        let attaching = attach(Arc::clone(&self.broker), self.spec.clone(), self.place, search);
         self.state = State::Attaching(tokio::spawn(attaching));
     }
 
@@ -324,10 +349,15 @@ fn nanos(duration: Duration) -> u64 {
 }
 
 /// Tries until there is a consumer and a subscription for what it sends.
-async fn attach(broker: Arc<Broker>, mut spec: PullSpec, place: Place) -> (PullSpec, Attached) {
+async fn attach(
+    broker: Arc<Broker>,
+    mut spec: PullSpec,
+    place: Place,
+    search: Search,
+) -> (PullSpec, Attached) {
     let mut wait = ATTACH_WAIT_MIN;
     loop {
-        match attach_once(&broker, &mut spec, place).await {
+        match attach_once(&broker, &mut spec, place, search).await {
             Ok(attached) => return (spec, attached),
             Err(error) => {
                 tracing::error!(
@@ -341,7 +371,12 @@ async fn attach(broker: Arc<Broker>, mut spec: PullSpec, place: Place) -> (PullS
     }
 }
 
-async fn attach_once(broker: &Broker, spec: &mut PullSpec, place: Place) -> Result<Attached, BrokerError> {
+async fn attach_once(
+    broker: &Broker,
+    spec: &mut PullSpec,
+    place: Place,
+    search: Search,
+) -> Result<Attached, BrokerError> {
     let created = match streams::find(broker, &spec.consumer.stream).await? {
         Some(info) => info.created.unix_timestamp_nanos(),
         None => {
@@ -368,7 +403,12 @@ async fn attach_once(broker: &Broker, spec: &mut PullSpec, place: Place) -> Resu
         );
     }
     let info = spec.consumer.ensure(broker, position).await?;
-    let connected = broker.connected();
+    let rescued = match search {
+        Search::Skip => Vec::new(),
+        Search::ForUnreadable => rescue::unreadable_messages(broker, &spec.consumer, &info).await?,
+    };
+    let mut connected = broker.connected();
+    connected.mark_unchanged();
     let inbox = broker.client.new_inbox();
     let subscribed = timeout(REQUEST_TIMEOUT, broker.client.subscribe(inbox.clone())).await;
     let subscription = match subscribed {
@@ -386,6 +426,7 @@ async fn attach_once(broker: &Broker, spec: &mut PullSpec, place: Place) -> Resu
         outstanding: 0,
         heard: Instant::now(),
         warned: false,
+        rescued: rescued.into(),
     })
 }
 

@@ -1,0 +1,183 @@
+//! The command line: one file per command, and here what they share: arguments, errors, exit codes, stdout.
+//! Results go to stdout, logs and errors to stderr. Nothing here knows the broker's or HTTP's client.
+
+mod check;
+mod completions;
+mod run;
+mod schema;
+mod shutdown;
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Args, Parser, Subcommand, error::ErrorKind};
+
+use crate::{
+    config::{Config, LoadError},
+    connector::RunError,
+    telemetry::{self, LogFormat},
+};
+
+/// The exit code for a config that cannot be used (`EX_CONFIG` of sysexits.h).
+const EXIT_BAD_CONFIG: u8 = 78;
+
+const EXAMPLES: &str = "\
+Examples:
+  natshook dev                                    a broker, an inbox and three targets, to play with
+  natshook check --config /etc/natshook.toml      is the config right? exits 78 if not
+  natshook run                                    deliver, until SIGTERM or SIGINT
+  natshook publish PolicyUpdated '{\"id\":7}'       publish a message
+  natshook send policy                            one test request to a target
+
+Exit codes: 0 fine, 1 runtime failure, 2 usage, 78 bad config.";
+
+/// Delivers NATS messages to external webhooks: signed, retried, dead-lettered.
+#[derive(Debug, Parser)]
+#[command(name = "natshook", version, about, after_help = EXAMPLES, max_term_width = 110)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Arguments of every command.
+#[derive(Args, Debug)]
+struct Global {
+    /// The config file: .toml, .yaml, .yml or .json [default: config/natshook.toml]
+    #[arg(long, short, global = true, env = "NATSHOOK_CONFIG", value_name = "PATH")]
+    config: Option<PathBuf>,
+
+    /// The form of log lines: auto is human on a terminal and JSON otherwise
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        env = "NATSHOOK_LOG_FORMAT",
+        value_name = "FORM"
+    )]
+    log_format: LogFormat,
+
+    /// What is logged: error, warn, info, debug, trace, or a filter such as natshook=debug,info
+    #[arg(long, global = true, env = "RUST_LOG", default_value = "info", value_name = "LEVEL")]
+    #[arg(value_parser = log_level)]
+    log_level: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Run),
+    Check(check::Check),
+    Schema(schema::Schema),
+    Completions(completions::Completions),
+}
+
+fn log_level(text: &str) -> Result<String, String> {
+    match telemetry::filter(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!("{error}; write error, warn, info, debug, trace, or a filter of them")),
+    }
+}
+
+impl Global {
+    /// Where the config is expected unless said otherwise.
+    const DEFAULT_CONFIG: &str = "config/natshook.toml";
+
+    fn load(&self) -> Result<Config, Failure> {
+        let path = self.config.clone().unwrap_or_else(|| PathBuf::from(Self::DEFAULT_CONFIG));
+        Ok(Config::load(&path)?)
+    }
+}
+
+/// Why a command did not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// The config cannot be used.
+    #[error(transparent)]
+    Config(#[from] LoadError),
+    /// The arguments do not fit together.
+    #[error("{0}")]
+    Usage(String),
+    /// Stdout cannot be written.
+    #[error("cannot write to stdout: {0}")]
+    Stdout(io::Error),
+    /// natshook does not run.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// The async runtime cannot be built.
+    #[error("cannot start the runtime: {0}")]
+    Runtime(io::Error),
+}
+
+impl Failure {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Config(_) => EXIT_BAD_CONFIG.into(),
+            Self::Usage(_) => 2.into(),
+            Self::Stdout(_) | Self::Runtime(_) | Self::Run(_) => ExitCode::FAILURE,
+        }
+    }
+}
+
+/// Does what the arguments say, and returns how it ended.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are results, not errors; a closed pipe while printing them is none either.
+            let _ = error.print();
+            let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            return if asked { ExitCode::SUCCESS } else { ExitCode::from(2) };
+        }
+    };
+    match execute(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let _ = writeln!(io::stderr(), "{failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+fn execute(cli: &Cli) -> Result<(), Failure> {
+    let filter =
+        telemetry::filter(&cli.global.log_level).map_err(|error| Failure::Usage(error.to_string()))?;
+    telemetry::init(cli.global.log_format, filter);
+    match &cli.command {
+        Command::Run(command) => command.execute(&cli.global),
+        Command::Check(command) => command.execute(&cli.global),
+        Command::Schema(command) => command.execute(),
+        Command::Completions(command) => command.execute(),
+    }
+}
+
+/// Runs `future` on this thread. One thread is faster here than several: a delivery has nothing to hand over.
+fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    Ok(runtime.map_err(Failure::Runtime)?.block_on(future))
+}
+
+/// Writes to stdout. A reader that has seen enough (`natshook schema | head`) is no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Stdout(error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_fit_together() {
+        Cli::command().debug_assert();
+    }
+}

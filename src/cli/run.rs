@@ -1,0 +1,21 @@
+//! `natshook run`.
+
+use clap::Args;
+
+use super::{Failure, Global, block_on, shutdown};
+use crate::connector;
+
+/// Deliver messages, until SIGTERM or SIGINT
+///
+/// The first signal drains: nothing new is taken, what is in flight ends or goes back to the broker, within
+/// shutdown.grace_period. A second one ends at once.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  natshook run --config /etc/natshook.toml --log-format json")]
+pub(super) struct Run {}
+
+impl Run {
+    pub(super) fn execute(&self, global: &Global) -> Result<(), Failure> {
+        let config = global.load()?;
+        block_on(async { connector::run(config, shutdown::first_signal()?).await.map_err(Failure::from) })?
+    }
+}

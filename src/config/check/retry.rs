@@ -1,0 +1,148 @@
+//! The `retry` table: a schedule of one of three kinds, and what surrounds it.
+
+use std::{num::NonZeroU32, ops::RangeInclusive, time::Duration};
+
+use super::bounds::{DAY, HOUR, SECOND, count, duration, share};
+use crate::{
+    backoff::{Jitter, RetryPolicy, Schedule},
+    config::{
+        error::{Errors, Path, Problem},
+        field::{Field, Section},
+        raw,
+        value::{Preset, Span},
+    },
+};
+
+/// The default waits, in seconds: nine attempts over about 17 h 43 min.
+const DEFAULT_DELAYS: [u64; 8] = [5, 30, 120, 600, 1800, 7200, 18_000, 36_000];
+/// The waits that Standard Webhooks 1.0 recommends, in seconds.
+const STANDARD_WEBHOOKS: [u64; 9] = [5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400];
+/// Enough for the last wait of [`STANDARD_WEBHOOKS`] to end.
+const STANDARD_WEBHOOKS_AGE: Duration = Duration::from_secs(4 * 86_400);
+
+const DEFAULT_AGE: Duration = Duration::from_secs(86_400);
+const DEFAULT_OVERLOAD_WAIT: Duration = Duration::from_secs(60);
+const DEFAULT_FACTOR: f64 = 2.0;
+
+const DELAYS_MAX: usize = 100;
+const ATTEMPTS: RangeInclusive<u64> = 1..=1000;
+const WAIT: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(30 * 86_400);
+const GROWING_WAIT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(30 * 86_400);
+
+/// What one `retry` table says; the rest is inherited.
+#[derive(Clone, Default)]
+pub(super) struct Retry {
+    schedule: Option<Written>,
+    jitter: Option<Jitter>,
+    max_age: Option<Duration>,
+    overload_wait: Option<Duration>,
+}
+
+/// A schedule, and the `max_age` that it brings along.
+#[derive(Clone)]
+struct Written {
+    schedule: Schedule,
+    max_age: Option<Duration>,
+}
+
+impl Retry {
+    /// The policy of a target that says `self`, where `defaults` holds for what it does not say. A schedule is
+    /// replaced as a whole; the rest singly.
+    pub(super) fn over(self, defaults: &Self) -> RetryPolicy {
+        let max_age = |retry: &Self| retry.max_age.or(retry.schedule.as_ref().and_then(|s| s.max_age));
+        let max_age = max_age(&self).or(max_age(defaults)).unwrap_or(DEFAULT_AGE);
+        let written = self.schedule.or_else(|| defaults.schedule.clone());
+        // Under a schedule of seconds nobody expects a minute's wait that nobody wrote.
+        let overload_default = if written.is_some() { Duration::ZERO } else { DEFAULT_OVERLOAD_WAIT };
+        RetryPolicy {
+            schedule: written.map_or_else(|| delays(&DEFAULT_DELAYS), |written| written.schedule),
+            jitter: self.jitter.or(defaults.jitter).unwrap_or(Jitter::DEFAULT),
+            max_age,
+            overload_wait: self.overload_wait.or(defaults.overload_wait).unwrap_or(overload_default),
+        }
+    }
+}
+
+fn delays(seconds: &[u64]) -> Schedule {
+    Schedule::Delays(seconds.iter().copied().map(Duration::from_secs).collect())
+}
+
+pub(super) fn check(raw: Section<raw::Retry>, path: &Path, errors: &mut Errors) -> Retry {
+    let mut raw = raw.open(path, errors);
+    let jitter = share(std::mem::take(&mut raw.jitter), 0.0..=1.0, &path.key("jitter"), errors);
+    let max_age =
+        duration(std::mem::take(&mut raw.max_age), SECOND..=365 * DAY, &path.key("max_age"), errors);
+    let overload_wait = std::mem::take(&mut raw.overload_wait);
+    let overload_wait = duration(overload_wait, Duration::ZERO..=HOUR, &path.key("overload_wait"), errors);
+    Retry {
+        schedule: schedule(raw, path, errors),
+        jitter: jitter.and_then(|share| Jitter::new(share).ok()),
+        max_age,
+        overload_wait,
+    }
+}
+
+fn schedule(raw: raw::Retry, path: &Path, errors: &mut Errors) -> Option<Written> {
+    let grows = !(raw.initial.is_absent()
+        && raw.factor.is_absent()
+        && raw.max.is_absent()
+        && raw.attempts.is_absent());
+    let kinds = [
+        ("delays", !raw.delays.is_absent()),
+        ("initial, factor, max, attempts", grows),
+        ("preset", !raw.preset.is_absent()),
+    ];
+    let found: Vec<&'static str> =
+        kinds.into_iter().filter(|(_, there)| *there).map(|(kind, _)| kind).collect();
+    if found.len() > 1 {
+        errors.add(path, Problem::Exclusive { found });
+    }
+    let preset = raw.preset.take(&path.key("preset"), errors).map(|Preset::StandardWebhooks| Written {
+        schedule: delays(&STANDARD_WEBHOOKS),
+        max_age: Some(STANDARD_WEBHOOKS_AGE),
+    });
+    let listed = listed(raw.delays, &path.key("delays"), errors);
+    let growing =
+        if grows { exponential(raw.initial, raw.factor, raw.max, raw.attempts, path, errors) } else { None };
+    let own = listed.or(growing).map(|schedule| Written { schedule, max_age: None });
+    own.or(preset)
+}
+
+fn listed(raw: Field<Vec<Field<Span>>>, path: &Path, errors: &mut Errors) -> Option<Schedule> {
+    let list = raw.take(path, errors)?;
+    if list.len() > DELAYS_MAX {
+        errors.add(path, Problem::TooMany { found: list.len(), most: DELAYS_MAX });
+    }
+    let entries = list.into_iter().enumerate();
+    let delays = entries.filter_map(|(index, field)| duration(field, WAIT, &path.index(index), errors));
+    Some(Schedule::Delays(delays.collect()))
+}
+
+fn exponential(
+    initial: Field<Span>,
+    factor: Field<f64>,
+    max: Field<Span>,
+    attempts: Field<u64>,
+    path: &Path,
+    errors: &mut Errors,
+) -> Option<Schedule> {
+    let needed =
+        [("initial", initial.is_absent()), ("max", max.is_absent()), ("attempts", attempts.is_absent())];
+    for (key, absent) in needed {
+        if absent {
+            let allowed =
+                if key == "attempts" { "a whole number" } else { "a duration such as \"1s\" or \"1h\"" };
+            errors.add(&path.key(key), Problem::Missing { allowed });
+        }
+    }
+    let initial = duration(initial, GROWING_WAIT, &path.key("initial"), errors);
+    let factor = share(factor, 1.0..=1000.0, &path.key("factor"), errors).unwrap_or(DEFAULT_FACTOR);
+    let max = duration(max, GROWING_WAIT, &path.key("max"), errors);
+    let attempts = count(attempts, ATTEMPTS, &path.key("attempts"), errors);
+    let (initial, max) = (initial?, max?);
+    if initial > max {
+        errors.add(&path.key("initial"), Problem::InitialOverMax { initial, max });
+    }
+    let attempts = NonZeroU32::new(u32::try_from(attempts?).ok()?)?;
+    Some(Schedule::Exponential { initial, factor, max, attempts })
+}

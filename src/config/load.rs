@@ -1,0 +1,157 @@
+//! From a file and the environment to a tree of values. The only place that knows the config crate, formats and
+//! environment variables; what the values mean is the business of `raw` and `check`.
+
+use std::{collections::BTreeMap, ffi::OsString, fs, path::Path as FilePath};
+
+use config::{Environment, File, FileFormat, Source};
+use serde_json::Value;
+
+use super::{
+    check,
+    checked::Config,
+    error::{Errors, LoadError, Path, Problem},
+};
+
+/// What the names of environment variables that override keys begin with.
+const PREFIX: &str = "NATSHOOK";
+/// What stands for a dot in the name of such a variable.
+const SEPARATOR: &str = "__";
+
+/// The highest index of a list that a variable can name. Without a bound, one variable could make a list of any
+/// size.
+const INDEX_MAX: usize = 9_999;
+
+impl Config {
+    /// Reads the file at `path` (TOML, YAML or JSON, by its ending), overrides its keys by `NATSHOOK__…`
+    /// environment variables, reads the secrets that it names, and checks all of it.
+    ///
+    /// # Errors
+    /// The file cannot be read or parsed; or every error in what it says.
+    pub fn load(path: &FilePath) -> Result<Self, LoadError> {
+        let unreadable = |cause| LoadError::Unreadable { path: path.to_owned(), cause };
+        let format = format_of(path).ok_or_else(|| LoadError::UnknownFormat { path: path.to_owned() })?;
+        let text = fs::read_to_string(path).map_err(unreadable)?;
+        build(&text, format, &path.display().to_string(), std::env::vars_os())
+    }
+
+    /// The same for a TOML text, which errors call `origin`.
+    ///
+    /// # Errors
+    /// The text cannot be parsed; or every error in what it says.
+    pub fn from_toml(text: &str, origin: &str) -> Result<Self, LoadError> {
+        build(text, FileFormat::Toml, origin, std::env::vars_os())
+    }
+}
+
+fn format_of(path: &FilePath) -> Option<FileFormat> {
+    match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
+        "toml" => Some(FileFormat::Toml),
+        "yaml" | "yml" => Some(FileFormat::Yaml),
+        "json" => Some(FileFormat::Json),
+        _ => None,
+    }
+}
+
+fn build(
+    text: &str,
+    format: FileFormat,
+    origin: &str,
+    variables: impl Iterator<Item = (OsString, OsString)>,
+) -> Result<Config, LoadError> {
+    let mut errors = Errors::default();
+    let variables = overrides(variables, &mut errors);
+    let tree = merge(text, format, &variables).map_err(|error| LoadError::Syntax {
+        origin: origin.to_owned(),
+        message: without_excerpt(&error.to_string()),
+    })?;
+    check::check(tree, errors).map_err(|errors| LoadError::Invalid { origin: origin.to_owned(), errors })
+}
+
+/// The environment's overrides by their variables; those that cannot be used are errors.
+fn overrides(
+    variables: impl Iterator<Item = (OsString, OsString)>,
+    errors: &mut Errors,
+) -> BTreeMap<String, String> {
+    let prefix = format!("{PREFIX}{SEPARATOR}");
+    let mut overrides = BTreeMap::new();
+    for (variable, value) in variables {
+        let Some(variable) = variable.to_str().filter(|v| v.to_ascii_uppercase().starts_with(&prefix)) else {
+            continue;
+        };
+        let place = Path::default().key(variable);
+        let variable = variable.to_owned();
+        match value.into_string() {
+            Err(_) => errors.add(&place, Problem::NotUtf8 { variable }),
+            Ok(_) if key_of(&variable[prefix.len()..]).is_none() => {
+                errors.add(&place, Problem::NoPlace { variable })
+            }
+            Ok(value) => {
+                overrides.insert(variable, value);
+            }
+        }
+    }
+    overrides
+}
+
+/// The path, as the config crate writes it, of `NATS__SERVERS` (`nats.servers`) or `TARGETS__0__URL`
+/// (`targets[0].url`).
+fn key_of(name: &str) -> Option<String> {
+    let mut path = String::new();
+    for part in name.to_lowercase().split(SEPARATOR) {
+        let is_key =
+            !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+        match part.parse::<usize>() {
+            Ok(index) if !path.is_empty() && index <= INDEX_MAX => path.push_str(&format!("[{index}]")),
+            Err(_) if is_key => {
+                if !path.is_empty() {
+                    path.push('.');
+                }
+                path.push_str(part);
+            }
+            _ => return None,
+        }
+    }
+    Some(path)
+}
+
+fn merge(
+    text: &str,
+    format: FileFormat,
+    variables: &BTreeMap<String, String>,
+) -> Result<Value, config::ConfigError> {
+    let environment = Environment::with_prefix(PREFIX)
+        .separator(SEPARATOR)
+        .source(Some(variables.iter().map(|(k, v)| (k.clone(), v.clone())).collect()));
+    let mut builder = config::Config::builder().add_source(File::from_str(text, format));
+    // `Environment` names an entry of a list `targets.0`, which the builder would take for a key.
+    for (dotted, value) in environment.collect()? {
+        let key = key_of(&dotted.replace('.', SEPARATOR)).unwrap_or(dotted);
+        builder = match json_in(&value) {
+            Some(json) => builder.set_override(key, json)?,
+            None => builder.set_override(key, value)?,
+        };
+    }
+    builder.build()?.try_deserialize()
+}
+
+/// The list or table that a variable holds as JSON.
+fn json_in(value: &config::Value) -> Option<config::Value> {
+    let text = value.clone().into_string().ok()?;
+    if !text.trim_start().starts_with(['[', '{']) {
+        return None;
+    }
+    serde_json::from_str(&text).ok()
+}
+
+/// An error's text without the lines of the file that it quotes: they may hold secrets.
+fn without_excerpt(text: &str) -> String {
+    let quoted = |line: &&str| {
+        let rest = line.trim_start_matches(|c: char| c == ' ' || c.is_ascii_digit());
+        rest.starts_with('|')
+    };
+    text.lines().filter(|line| !quoted(line)).map(str::trim).collect::<Vec<_>>().join(": ")
+}
+
+#[cfg(test)]
+#[path = "load_tests.rs"]
+mod tests;

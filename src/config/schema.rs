@@ -1,0 +1,174 @@
+//! The JSON Schema of the config, and what follows from it: which keys are unknown. The schema is made from `raw`,
+//! so that what is read and what is known cannot differ.
+
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value};
+
+use super::{
+    error::{Errors, Path, Problem},
+    raw::Root,
+};
+
+/// The least likeness (Jaro-Winkler, 0 to 1) at which a known key is suggested for an unknown one. Below it
+/// suggestions surprise more than they help.
+const LIKENESS_MIN: f64 = 0.8;
+
+/// The JSON Schema (2020-12) of the config file.
+#[must_use]
+pub fn schema() -> Value {
+    SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<Root>().into()
+}
+
+/// Adds every key of `written` that the schema does not have to `errors`.
+pub(super) fn find_unknown_keys(written: &Value, errors: &mut Errors) {
+    let root = schema();
+    Walk { root: &root, errors }.visit(written, &root, &Path::default());
+}
+
+struct Walk<'a> {
+    root: &'a Value,
+    errors: &'a mut Errors,
+}
+
+impl Walk<'_> {
+    fn visit(&mut self, written: &Value, schema: &Value, path: &Path) {
+        match written {
+            Value::Object(table) => self.visit_table(table, schema, path),
+            Value::Array(list) => {
+                let entries: Vec<Value> =
+                    self.variants(schema).into_iter().filter_map(|s| s.get("items").cloned()).collect();
+                for (index, entry) in list.iter().enumerate() {
+                    entries.iter().for_each(|schema| self.visit(entry, schema, &path.index(index)));
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+
+    fn visit_table(&mut self, table: &Map<String, Value>, schema: &Value, path: &Path) {
+        let variants = self.variants(schema);
+        let known: Map<String, Value> = variants
+            .iter()
+            .filter_map(|schema| schema.get("properties")?.as_object())
+            .flat_map(|properties| properties.iter().map(|(key, schema)| (key.clone(), schema.clone())))
+            .collect();
+        if known.is_empty() {
+            // A table with free keys, such as headers, or a table where none may be, which the check reports.
+            return;
+        }
+        let name = table.get("name").and_then(Value::as_str).filter(|_| path.keys().starts_with("targets["));
+        let path = name.map_or_else(|| path.clone(), |name| path.clone().of_target(name));
+        for (key, value) in table {
+            match known.get(key) {
+                Some(schema) => self.visit(value, schema, &path.key(key)),
+                None => {
+                    let known = known.keys().cloned().collect();
+                    self.errors.add(&path.key(key), unknown(key, known));
+                }
+            }
+        }
+    }
+
+    /// What a schema stands for: itself, what it refers to, or its alternatives.
+    fn variants(&self, schema: &Value) -> Vec<Value> {
+        if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
+            let target = self.root.pointer(reference.trim_start_matches('#'));
+            return target.map(|target| self.variants(target)).unwrap_or_default();
+        }
+        match schema.get("anyOf").and_then(Value::as_array) {
+            Some(alternatives) => alternatives.iter().flat_map(|schema| self.variants(schema)).collect(),
+            None => vec![schema.clone()],
+        }
+    }
+}
+
+fn unknown(key: &str, known: Vec<String>) -> Problem {
+    let likeness = |other: &String| strsim::jaro_winkler(key, other);
+    let nearest = known
+        .iter()
+        .map(|other| (likeness(other), other))
+        .filter(|(likeness, _)| *likeness >= LIKENESS_MIN)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .map(|(_, other)| other.clone());
+    Problem::UnknownKey { nearest, known }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::config::Config;
+    use std::{collections::BTreeSet, path::Path as FilePath};
+
+    const ANNOTATED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/natshook.toml");
+
+    fn tree(path: &str) -> Value {
+        let text = std::fs::read_to_string(path).unwrap();
+        let file = config::File::from_str(&text, config::FileFormat::Toml);
+        config::Config::builder().add_source(file).build().unwrap().try_deserialize().unwrap()
+    }
+
+    #[test]
+    fn the_annotated_config_is_right_by_the_check_and_by_the_schema() {
+        let config = Config::load(FilePath::new(ANNOTATED)).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(config.targets[0].retry.schedule.attempts(), 12);
+        let validator = jsonschema::validator_for(&schema()).unwrap();
+        let errors: Vec<String> =
+            validator.iter_errors(&tree(ANNOTATED)).map(|e| format!("{}: {e}", e.instance_path())).collect();
+        assert_eq!(errors, Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_schema_refuses_what_the_check_refuses() {
+        let validator = jsonschema::validator_for(&schema()).unwrap();
+        let right =
+            serde_json::json!({"targets": [{"name": "a", "subjects": ["x"], "url": "https://a.example"}]});
+        assert!(validator.is_valid(&right));
+        for (pointer, key, value) in [
+            ("", "targetz", serde_json::json!(1)),
+            ("/targets/0", "timout", serde_json::json!("1s")),
+            ("/targets/0", "timeout", serde_json::json!(1)),
+            ("/targets/0", "retry", serde_json::json!({"delay": []})),
+            ("/targets/0", "auth", serde_json::json!({"bearer": "a", "header": {"name": "a", "value": "b"}})),
+            ("/targets/0", "auth", serde_json::json!({"bearer": {"evn": "a"}})),
+        ] {
+            let mut wrong = right.clone();
+            wrong.pointer_mut(pointer).unwrap()[key] = value;
+            assert!(!validator.is_valid(&wrong), "{wrong}");
+        }
+    }
+
+    /// Every key of every table that the schema has.
+    fn keys(schema: &Value, found: &mut BTreeSet<String>) {
+        match schema {
+            Value::Object(map) => {
+                if let Some(Value::Object(properties)) = map.get("properties") {
+                    found.extend(properties.keys().cloned());
+                }
+                map.values().for_each(|value| keys(value, found));
+            }
+            Value::Array(list) => list.iter().for_each(|value| keys(value, found)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+
+    #[test]
+    fn the_annotated_config_shows_every_key() {
+        let text = std::fs::read_to_string(ANNOTATED).unwrap();
+        let mut known = BTreeSet::new();
+        keys(&schema(), &mut known);
+        assert!(known.len() > 50, "{known:?}");
+        let shown = |key: &str| {
+            text.lines().any(|line| {
+                let line = line.trim_start_matches('#');
+                let table = line.trim_matches(['[', ']']);
+                line.starts_with(&format!("{key} ="))
+                    || line.contains(&format!("{{ {key} = "))
+                    || line.contains(&format!(", {key} = "))
+                    || table.split('.').any(|part| part == key)
+            })
+        };
+        let missing: Vec<&String> = known.iter().filter(|key| !shown(key)).collect();
+        assert!(missing.is_empty(), "not in config/natshook.toml: {missing:?}");
+    }
+}
