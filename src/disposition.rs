@@ -36,19 +36,25 @@ pub enum Reason {
     MessageTooLarge,
     /// natshook ended again and again while it had this message.
     CrashLoop,
-    /// No request can be made of it, or it names a target that the config does not have.
+    /// It was found in the retry queue and natshook did not write it.
     Unreadable,
+    /// It waits for a target that the config does not have any more.
+    UnknownTarget,
+    /// natshook ended while the message waited in its memory; core NATS takes nothing back.
+    ShutDown,
 }
 
 impl Reason {
     /// Every reason, for metrics and docs.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::AttemptsExhausted,
         Self::TooOld,
         Self::PermanentStatus,
         Self::MessageTooLarge,
         Self::CrashLoop,
         Self::Unreadable,
+        Self::UnknownTarget,
+        Self::ShutDown,
     ];
 
     /// The word for it in headers, logs and metrics.
@@ -61,6 +67,8 @@ impl Reason {
             Self::MessageTooLarge => "message_too_large",
             Self::CrashLoop => "crash_loop",
             Self::Unreadable => "unreadable",
+            Self::UnknownTarget => "unknown_target",
+            Self::ShutDown => "shut_down",
         }
     }
 }

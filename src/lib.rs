@@ -16,7 +16,9 @@ pub mod config;
 
 // Pure: no clock, no random source, no network.
 pub mod backoff;
+pub mod breaker;
 pub mod disposition;
+pub mod envelope;
 pub mod message;
 pub mod outcome;
 pub mod request;
@@ -26,6 +28,19 @@ pub mod target;
 
 // The outside.
 pub mod egress;
+pub mod lane;
+pub mod sender;
+pub mod source;
+
+// Where a delivery goes when an attempt did not end it.
+pub mod dead_letter;
+pub mod retry_queue;
+
+// The parts together.
+pub mod admin;
+pub mod connector;
+pub mod delivery;
+pub mod metrics;
 
 // The process.
 pub mod cli;

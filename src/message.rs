@@ -25,6 +25,13 @@ impl Headers {
         self.0.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str())
     }
 
+    /// Makes the `Nats-Msg-Id`, if there is one, longer by `suffix`.
+    pub fn append_to_id(&mut self, suffix: &str) {
+        for (_, id) in self.0.iter_mut().filter(|(name, _)| name == MESSAGE_ID_HEADER) {
+            id.push_str(suffix);
+        }
+    }
+
     /// All names and values, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(n, v)| (n.as_str(), v.as_str()))

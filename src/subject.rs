@@ -218,16 +218,16 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
         #[test]
         fn what_a_contained_pattern_matches_the_container_matches(a in pattern(), b in pattern(), s in subject()) {
-            prop_assume!(a.contains(&b) && b.matches(&s));
-            prop_assert!(a.matches(&s));
+            prop_assert!(!(a.contains(&b) && b.matches(&s)) || a.matches(&s));
         }
 
         #[test]
         fn a_subject_matched_by_both_means_overlap(a in pattern(), b in pattern(), s in subject()) {
-            prop_assume!(a.matches(&s) && b.matches(&s));
-            prop_assert!(a.overlaps(&b) && b.overlaps(&a));
+            prop_assert!(!(a.matches(&s) && b.matches(&s)) || (a.overlaps(&b) && b.overlaps(&a)));
         }
 
         #[test]

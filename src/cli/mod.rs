@@ -3,6 +3,7 @@
 
 mod check;
 mod completions;
+mod process;
 mod run;
 mod schema;
 
@@ -16,6 +17,7 @@ use clap::{Args, Parser, Subcommand, error::ErrorKind};
 
 use crate::{
     config::{Config, LoadError},
+    connector::RunError,
     telemetry::{self, LogFormat},
 };
 
@@ -106,6 +108,9 @@ enum Failure {
     /// The async runtime cannot be built.
     #[error("cannot start the runtime: {0}")]
     Runtime(io::Error),
+    /// The connector cannot run.
+    #[error(transparent)]
+    Run(#[from] RunError),
 }
 
 impl Failure {
@@ -113,7 +118,7 @@ impl Failure {
         match self {
             Self::Config(_) => EXIT_BAD_CONFIG.into(),
             Self::Usage(_) => 2.into(),
-            Self::Stdout(_) | Self::Runtime(_) => ExitCode::FAILURE,
+            Self::Stdout(_) | Self::Runtime(_) | Self::Run(_) => ExitCode::FAILURE,
         }
     }
 }

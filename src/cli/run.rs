@@ -2,7 +2,8 @@
 
 use clap::Args;
 
-use super::{Failure, Global};
+use super::{Failure, Global, process};
+use crate::connector;
 
 /// Deliver messages, until SIGTERM or SIGINT
 ///
@@ -14,7 +15,10 @@ pub(super) struct Run {}
 
 impl Run {
     pub(super) fn execute(&self, global: &Global) -> Result<(), Failure> {
-        let _config = global.load()?;
-        Err(Failure::Runtime(std::io::Error::other("the engine is not part of this build")))
+        let config = global.load()?;
+        process::block_on(async {
+            let shutdown = process::shutdown_signal().map_err(Failure::Runtime)?;
+            Ok(connector::run(config, shutdown).await?)
+        })
     }
 }

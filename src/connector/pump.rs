@@ -1,0 +1,170 @@
+//! From a source to a target's courier: no more is taken than there is room for, and everything taken is run to
+//! its end.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use tokio::{sync::watch, time::sleep};
+
+use super::{Readiness, START_WAIT_MAX, START_WAIT_MIN};
+use crate::{
+    config::{self, InstanceName},
+    delivery::Courier,
+    source::{
+        Broker, ConsumerSpec, Incoming, Pull, PullSpec, Recovery, Subscription, TargetStream,
+        ensure_source_streams,
+    },
+};
+
+/// Deliveries that may be open beyond a lane's permits: ones whose attempt is over and whose settling waits,
+/// because a stream refuses them.
+const UNSETTLED_FACTOR: usize = 2;
+/// The most bytes of payloads that the open deliveries of a target may hold before nothing more is taken.
+const OPEN_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// The most deliveries of a target that wait in memory when the source is core NATS.
+const CORE_OPEN_MAX: usize = 10_000;
+
+/// What the pumps of all targets need to find and make streams.
+#[derive(Clone, Debug)]
+pub(super) struct Setup {
+    pub(super) name: InstanceName,
+    pub(super) stream: config::Stream,
+}
+
+/// Delivers what the streams hold for a target until natshook drains.
+pub(super) async fn from_streams(
+    broker: Arc<Broker>,
+    setup: Setup,
+    courier: Arc<Courier>,
+    readiness: Arc<Readiness>,
+) {
+    let found = watch::Sender::new(false);
+    readiness.follow(format!("streams of target {}", courier.target.name), found.subscribe());
+    let streams = tokio::select! {
+        streams = find_streams(&broker, &setup, &courier) => streams,
+        () = courier.ending.drain.cancelled() => return,
+    };
+    found.send_replace(true);
+    let pumps: FuturesUnordered<_> = streams
+        .into_iter()
+        .map(|stream| {
+            let pull = Pull::new(Arc::clone(&broker), pull_spec(&setup, &courier, &stream));
+            let part = format!("consumer of target {} on stream {}", courier.target.name, stream.stream);
+            readiness.follow(part, pull.attached());
+            pump(pull, &courier)
+        })
+        .collect();
+    pumps.collect::<()>().await;
+}
+
+async fn find_streams(broker: &Broker, setup: &Setup, courier: &Courier) -> Vec<TargetStream> {
+    let mut wait = START_WAIT_MIN;
+    loop {
+        let target = &courier.target;
+        match ensure_source_streams(broker, &setup.name, &setup.stream, &target.subjects).await {
+            Ok(streams) => return streams,
+            Err(error) => tracing::error!(
+                target_name = %target.name, %error, retry_in = %humantime::format_duration(wait),
+                "cannot find the target's streams"
+            ),
+        }
+        sleep(wait.mul_f64(0.75 + 0.5 * fastrand::f64())).await;
+        wait = (wait * 2).min(START_WAIT_MAX);
+    }
+}
+
+fn pull_spec(setup: &Setup, courier: &Courier, stream: &TargetStream) -> PullSpec {
+    let target = &courier.target;
+    // Shared by all replicas.
+    let max_ack_pending = (8 * target.concurrency.get()).max(1000);
+    PullSpec {
+        consumer: ConsumerSpec {
+            stream: Arc::clone(&stream.stream),
+            name: setup.name.consumer(target.name.as_str()),
+            filters: stream.filters.iter().map(ToString::to_string).collect(),
+            max_ack_pending: i64::try_from(max_ack_pending).unwrap_or(i64::MAX),
+        },
+        start: target.start,
+        wanted: target.subjects.clone(),
+        recovery: Recovery::Source { name: setup.name.clone(), settings: setup.stream.clone() },
+    }
+}
+
+async fn pump(mut pull: Pull, courier: &Courier) {
+    let mut open = FuturesUnordered::new();
+    let mut open_bytes = 0;
+    let open_max = UNSETTLED_FACTOR * courier.target.concurrency.get();
+    loop {
+        let room = match open_bytes {
+            0..OPEN_BYTES_MAX => courier.lane.room().min(open_max.saturating_sub(open.len())),
+            _ => 0,
+        };
+        tokio::select! {
+            biased;
+            () = courier.ending.drain.cancelled() => break,
+            Some(bytes) = open.next() => open_bytes -= bytes,
+            incoming = pull.next(room) => {
+                open_bytes += payload_bytes(&incoming);
+                open.push(run(courier, incoming));
+            }
+            () = breaker_moves(courier), if room == 0 => {}
+        }
+    }
+    drop(pull);
+    while open.next().await.is_some() {}
+}
+
+async fn breaker_moves(courier: &Courier) {
+    match courier.lane.closed_for() {
+        None => std::future::pending().await,
+        Some(wait) => tokio::select! {
+            () = sleep(wait.max(Duration::from_millis(1))) => {}
+            () = courier.lane.moved() => {}
+        },
+    }
+}
+
+fn payload_bytes(incoming: &Incoming) -> usize {
+    incoming.delivery.message.payload.len()
+}
+
+async fn run(courier: &Courier, incoming: Incoming) -> usize {
+    let bytes = payload_bytes(&incoming);
+    courier.run(incoming).await;
+    bytes
+}
+
+/// Delivers what comes by core NATS until natshook drains. Retries wait in memory; what comes while too many
+/// wait is left to the client, which drops and reports what it cannot hold.
+pub(super) async fn from_core(
+    broker: Arc<Broker>,
+    name: InstanceName,
+    courier: Arc<Courier>,
+    readiness: Arc<Readiness>,
+) {
+    let subscribed = watch::Sender::new(false);
+    readiness.follow(format!("subscription of target {}", courier.target.name), subscribed.subscribe());
+    let target = &courier.target;
+    let mut subscription = loop {
+        let broker = Arc::clone(&broker);
+        match Subscription::new(broker, &name, target.name.as_str(), target.subjects.clone()).await {
+            Ok(subscription) => break subscription,
+            Err(error) => tracing::error!(target_name = %target.name, %error, "cannot subscribe"),
+        }
+        sleep(START_WAIT_MAX).await;
+    };
+    subscribed.send_replace(true);
+    let mut open = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            biased;
+            () = courier.ending.drain.cancelled() => break,
+            Some(()) = open.next() => {}
+            incoming = subscription.next(), if open.len() < CORE_OPEN_MAX => match incoming {
+                Some(incoming) => open.push(courier.run(incoming)),
+                None => break,
+            },
+        }
+    }
+    while open.next().await.is_some() {}
+}

@@ -1,0 +1,240 @@
+//! The parent: runs one delivery from its receipt to its settling. What it calls is pure, or does one thing to
+//! the outside; nothing is acked before a 2xx or before another stream has confirmed that it holds the message.
+
+use std::{
+    num::NonZeroU32,
+    time::{Duration, Instant, SystemTime},
+};
+
+use bytes::Bytes;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    dead_letter::DeadLetters,
+    disposition::{Disposition, Reason, decide},
+    lane::Lane,
+    message::{Delivery, Failed},
+    metrics::TargetMetrics,
+    outcome::{End, Outcome, classify},
+    request::Template,
+    retry_queue::RetryQueue,
+    sender::Sender,
+    source::{Incoming, Receipt, StoreError},
+    target::Target,
+};
+
+/// How often the broker is told that work goes on; well within its `ack_wait` of 20 s.
+const PROGRESS_EVERY: Duration = Duration::from_secs(7);
+/// A message that was handed out so often beyond the first time without a settled attempt seems to end natshook.
+const CRASHES_MAX: u64 = 10;
+const STORE_WAIT_MIN: Duration = Duration::from_secs(1);
+const STORE_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// How natshook ends, as a delivery sees it.
+#[derive(Clone, Debug, Default)]
+pub struct Ending {
+    /// Nothing new begins; what waits is handed back.
+    pub drain: CancellationToken,
+    /// The grace period is over: everything is handed back.
+    pub abandon: CancellationToken,
+}
+
+/// Everything that deliveries to one target need.
+#[derive(Debug)]
+pub struct Courier {
+    /// The target.
+    pub target: Target,
+    /// What its requests have in common.
+    pub template: Template,
+    /// How they are sent.
+    pub sender: Sender,
+    /// What they pass through.
+    pub lane: Lane,
+    /// Where failed ones wait.
+    pub retry_queue: RetryQueue,
+    /// Where given-up ones go.
+    pub dead_letters: DeadLetters,
+    /// What is counted.
+    pub metrics: TargetMetrics,
+    /// How natshook ends.
+    pub ending: Ending,
+}
+
+impl Courier {
+    /// Runs a delivery to its end: acked, waiting in the retry queue, a dead letter, or handed back.
+    pub async fn run(&self, incoming: Incoming) {
+        self.metrics.in_flight.inc();
+        let Incoming { delivery, receipt, handed_out } = incoming;
+        let mut work = std::pin::pin!(self.deliver(delivery, &receipt, handed_out));
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut work => break,
+                () = sleep(PROGRESS_EVERY) => receipt.progress().await,
+                () = self.ending.abandon.cancelled() => {
+                    receipt.hand_back(Duration::ZERO).await;
+                    break;
+                }
+            }
+        }
+        self.metrics.in_flight.dec();
+    }
+
+    async fn deliver(&self, mut delivery: Delivery, receipt: &Receipt, handed_out: u64) {
+        let storable = self.retry_queue.can_hold(&delivery);
+        if !storable {
+            delivery.failed = attempts_by_hand_outs(&delivery, handed_out);
+        }
+        if let Some(reason) = self.unfit(&delivery, if storable { handed_out } else { 1 }) {
+            return self.settle(delivery, Disposition::DeadLetter(reason), receipt).await;
+        }
+        loop {
+            let Some(disposition) = self.attempt(&mut delivery).await else {
+                return self.hand_back(delivery, receipt).await;
+            };
+            match (disposition, &self.retry_queue) {
+                (Disposition::Retry { at }, RetryQueue::Memory) => self.wait_until(at).await,
+                _ => return self.settle(delivery, disposition, receipt).await,
+            }
+        }
+    }
+
+    /// Why the delivery is given up without an attempt.
+    fn unfit(&self, delivery: &Delivery, handed_out: u64) -> Option<Reason> {
+        if handed_out > CRASHES_MAX + 1 {
+            return Some(Reason::CrashLoop);
+        }
+        let too_large = delivery.message.payload.len() > self.target.max_payload_bytes;
+        too_large.then_some(Reason::MessageTooLarge)
+    }
+
+    /// Makes one attempt and decides what follows; `None` when natshook ends before it could begin.
+    async fn attempt(&self, delivery: &mut Delivery) -> Option<Disposition> {
+        let pass = tokio::select! {
+            biased;
+            pass = self.lane.enter() => pass,
+            () = self.ending.drain.cancelled() => return None,
+        };
+        let (started, clock) = (SystemTime::now(), Instant::now());
+        let end = self.sender.attempt(self.template.request(delivery, started)).await;
+        let outcome = classify(&end, &self.target.outcomes);
+        self.metrics.attempted(outcome, clock.elapsed());
+        if let Some(wait) = pass.report(outcome, end.retry_after()) {
+            tracing::warn!(
+                target_name = %self.target.name, cause = end.describe(),
+                wait = %humantime::format_duration(wait), "breaker opened: the target gets nothing until then"
+            );
+        }
+        if outcome == Outcome::Delivered {
+            return Some(Disposition::Ack);
+        }
+        let failed = note_failure(delivery, &end, started);
+        let (published, policy) = (delivery.message.published, &self.target.retry);
+        Some(decide(outcome, &end, &failed, published, policy, SystemTime::now(), fastrand::f64()))
+            .inspect(|_| delivery.failed = Some(failed))
+    }
+
+    /// Does what was decided, again and again until it is done. The message stays unacked meanwhile, so that
+    /// whatever happens it is not lost.
+    pub async fn settle(&self, delivery: Delivery, disposition: Disposition, receipt: &Receipt) {
+        let mut wait = STORE_WAIT_MIN;
+        while let Err(error) = self.store(&delivery, disposition).await {
+            self.metrics.store_failures.inc();
+            if let (StoreError::TooLarge { .. }, Disposition::Retry { at }) = (&error, disposition) {
+                return receipt.hand_back(at.duration_since(SystemTime::now()).unwrap_or_default()).await;
+            }
+            tracing::error!(
+                target_name = %self.target.name, subject = delivery.message.subject, %error, ?disposition,
+                retry_in = %humantime::format_duration(wait),
+                "cannot store what was not delivered; it stays unacked until it can be stored"
+            );
+            tokio::select! {
+                () = sleep(wait) => {}
+                () = self.ending.drain.cancelled() => return receipt.hand_back(Duration::ZERO).await,
+            }
+            wait = (wait * 2).min(STORE_WAIT_MAX);
+        }
+        receipt.ack().await;
+        self.tell(&delivery, disposition);
+    }
+
+    async fn store(&self, delivery: &Delivery, disposition: Disposition) -> Result<(), StoreError> {
+        let target = self.target.name.as_str();
+        match disposition {
+            Disposition::Ack => Ok(()),
+            Disposition::Retry { at } => self.retry_queue.put(delivery, target, at).await,
+            Disposition::DeadLetter(reason) => {
+                self.dead_letters.put(delivery, target, reason).await?;
+                self.metrics.dead_lettered(reason);
+                Ok(())
+            }
+        }
+    }
+
+    fn tell(&self, delivery: &Delivery, disposition: Disposition) {
+        let (target, message) = (&self.target.name, &delivery.message);
+        let id = message.webhook_id();
+        let error = delivery.failed.as_ref().map_or("", |failed| failed.last_error.as_str());
+        match disposition {
+            Disposition::Ack => {}
+            Disposition::Retry { at } => tracing::info!(
+                target_name = %target, subject = message.subject, id, attempt = delivery.attempts(), error,
+                next_attempt = %humantime::format_rfc3339_seconds(at), "attempt failed"
+            ),
+            Disposition::DeadLetter(reason) => tracing::warn!(
+                target_name = %target, subject = message.subject, id, attempts = delivery.attempts(), error,
+                reason = reason.as_str(), "given up: stored as a dead letter"
+            ),
+        }
+    }
+
+    /// Gives an unattempted message back to where it came from. Core NATS takes nothing back, so there it
+    /// becomes a dead letter.
+    async fn hand_back(&self, delivery: Delivery, receipt: &Receipt) {
+        match receipt {
+            Receipt::JetStream { .. } => receipt.hand_back(Duration::ZERO).await,
+            Receipt::Core => {
+                let disposition = Disposition::DeadLetter(Reason::ShutDown);
+                self.settle(delivery, disposition, receipt).await;
+            }
+        }
+    }
+
+    async fn wait_until(&self, at: SystemTime) {
+        let wait = at.duration_since(SystemTime::now()).unwrap_or_default();
+        tokio::select! {
+            () = sleep(wait) => {}
+            () = self.ending.drain.cancelled() => {}
+        }
+    }
+}
+
+/// A message so large that the retry queue cannot hold it stays in its stream between attempts; the broker's
+/// count of hand-outs then counts them.
+fn attempts_by_hand_outs(delivery: &Delivery, handed_out: u64) -> Option<Failed> {
+    let attempts = u32::try_from(handed_out.saturating_sub(1)).unwrap_or(u32::MAX);
+    NonZeroU32::new(attempts).map(|attempts| Failed {
+        attempts,
+        first_attempt: delivery.message.published,
+        last_attempt: delivery.message.published,
+        last_status: None,
+        last_error: String::new(),
+        response: Bytes::new(),
+    })
+}
+
+fn note_failure(delivery: &Delivery, end: &End, started: SystemTime) -> Failed {
+    let response = match end {
+        End::Answered(answer) => answer.excerpt.clone(),
+        End::Broken(_) => Bytes::new(),
+    };
+    Failed {
+        attempts: NonZeroU32::MIN.saturating_add(delivery.attempts()),
+        first_attempt: delivery.failed.as_ref().map_or(started, |failed| failed.first_attempt),
+        last_attempt: started,
+        last_status: end.status(),
+        last_error: end.describe(),
+        response,
+    }
+}

@@ -1,0 +1,178 @@
+//! One HTTP attempt: the request goes out, and how it ended comes back. This is the only place that knows the
+//! HTTP client; what the end means is for `outcome`.
+
+use std::{
+    error::Error,
+    io,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use bytes::{Bytes, BytesMut};
+use http::{Method, header::RETRY_AFTER};
+use reqwest::{Client, Response, redirect};
+use tokio::time::timeout_at;
+use url::Url;
+
+use crate::{
+    egress::{Guard, GuardedResolver, ResolveError},
+    envelope::RESPONSE_BYTES_MAX,
+    outcome::{self, Answer, End, Fault},
+    request::Request,
+    target::Target,
+};
+
+/// The longest that making a connection takes.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The most bytes of an answer's body that are read, so that the connection can serve again; a longer body
+/// costs the connection.
+const BODY_READ_MAX: usize = 64 * 1024;
+/// How long a connection may lie idle.
+const IDLE_MAX: Duration = Duration::from_secs(60);
+
+/// The HTTP client that all targets with the same TLS needs share. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct HttpClient {
+    client: Client,
+    guard: Arc<Guard>,
+}
+
+/// The HTTP client cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot set up the http client: {0}")]
+pub struct HttpClientError(String);
+
+/// Sends the requests of one target.
+#[derive(Clone, Debug)]
+pub struct Sender {
+    http: HttpClient,
+    method: Method,
+    url: Url,
+    timeout: Duration,
+}
+
+impl HttpClient {
+    /// A client that dials only what `guard` allows.
+    ///
+    /// # Errors
+    /// The system's certificates cannot be read.
+    pub fn new(guard: Guard) -> Result<Self, HttpClientError> {
+        let client = Client::builder()
+            .redirect(redirect::Policy::none())
+            .referer(false)
+            .no_proxy()
+            .retry(reqwest::retry::never())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(IDLE_MAX)
+            .tcp_nodelay(true)
+            .dns_resolver(GuardedResolver::new(guard.clone()))
+            .build()
+            .map_err(|error| HttpClientError(error.without_url().to_string()))?;
+        Ok(Self { client, guard: Arc::new(guard) })
+    }
+}
+
+impl Sender {
+    /// A sender for `target`.
+    #[must_use]
+    pub fn new(http: HttpClient, target: &Target) -> Self {
+        Self {
+            http,
+            method: target.method.clone(),
+            url: target.url.expose().clone(),
+            timeout: target.timeout,
+        }
+    }
+
+    /// Makes one attempt; takes the target's `timeout` at most.
+    pub async fn attempt(&self, request: Request) -> End {
+        // An address in the URL never reaches the resolver, so it is judged here.
+        if let Err(refusal) = self.http.guard.check_url(&self.url) {
+            return End::Broken(Fault::Egress(refusal.to_string()));
+        }
+        let deadline = Instant::now() + self.timeout;
+        let mut outgoing = reqwest::Request::new(self.method.clone(), self.url.clone());
+        *outgoing.headers_mut() = request.headers;
+        *outgoing.body_mut() = Some(request.body.into());
+        match timeout_at(deadline.into(), self.http.client.execute(outgoing)).await {
+            Err(_) => End::Broken(Fault::Timeout(self.timeout)),
+            Ok(Err(error)) => End::Broken(fault(error)),
+            Ok(Ok(response)) => End::Answered(answer(response, deadline).await),
+        }
+    }
+}
+
+/// The status decides; a body that breaks off, drips or never ends takes nothing back.
+async fn answer(mut response: Response, deadline: Instant) -> Answer {
+    let retry_after = response
+        .headers()
+        .get(RETRY_AFTER)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| outcome::retry_after(value, SystemTime::now()));
+    let status = response.status().as_u16();
+    let mut excerpt = BytesMut::new();
+    let mut read = 0;
+    while read < BODY_READ_MAX {
+        match timeout_at(deadline.into(), response.chunk()).await {
+            Ok(Ok(Some(chunk))) => {
+                read += chunk.len();
+                let wanted = RESPONSE_BYTES_MAX.saturating_sub(excerpt.len()).min(chunk.len());
+                excerpt.extend_from_slice(&chunk[..wanted]);
+            }
+            Ok(Ok(None) | Err(_)) | Err(_) => break,
+        }
+    }
+    let excerpt = if excerpt.is_empty() { Bytes::new() } else { excerpt.freeze() };
+    Answer { status, retry_after, excerpt }
+}
+
+/// Tells the causes apart by the types in the error's chain, never by its text.
+fn fault(error: reqwest::Error) -> Fault {
+    // The URL may hold secrets.
+    let error = error.without_url();
+    if let Some(error) = cause::<ResolveError>(&error) {
+        return match error {
+            ResolveError::Lookup { .. } => Fault::Dns(error.to_string()),
+            ResolveError::Refused { .. } => Fault::Egress(error.to_string()),
+        };
+    }
+    if let Some(error) = cause::<rustls::Error>(&error) {
+        return Fault::Tls(error.to_string());
+    }
+    if error.is_timeout() {
+        return Fault::Timeout(CONNECT_TIMEOUT);
+    }
+    let text = innermost(&error);
+    if error.is_connect() {
+        return match cause::<io::Error>(&error).map(io::Error::kind) {
+            Some(io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof) => {
+                Fault::ConnectionLost(text)
+            }
+            _ => Fault::ConnectionRefused(text),
+        };
+    }
+    Fault::ConnectionLost(text)
+}
+
+/// The first error of type `T` in the chain; errors wrapped in an [`io::Error`] are looked into.
+fn cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<T>() {
+            return Some(found);
+        }
+        next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    None
+}
+
+fn innermost(error: &dyn Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}

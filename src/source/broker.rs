@@ -1,0 +1,250 @@
+//! The connection to the broker, and publishing through it. Every await that touches the broker has a time
+//! limit here: while disconnected, the client's queue fills and then blocks.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_nats::{Client, Subject, jetstream};
+use bytes::Bytes;
+use tokio::{sync::watch, time::timeout};
+
+use super::wire;
+use crate::message::Headers;
+
+/// The longest that anything asked of the broker may take.
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How many refusals by the broker's permissions are remembered, to explain time-outs.
+const DENIALS_MAX: usize = 32;
+
+/// A connection to the broker.
+pub struct Broker {
+    pub(super) client: Client,
+    pub(super) jetstream: jetstream::Context,
+    denials: Arc<Denials>,
+    connected: watch::Receiver<bool>,
+}
+
+impl fmt::Debug for Broker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Broker").field("connected", &self.is_connected()).finish_non_exhaustive()
+    }
+}
+
+/// Why the broker did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokerError {
+    /// It did not answer in time.
+    #[error("the broker did not answer within {}", humantime::format_duration(REQUEST_TIMEOUT))]
+    TimedOut,
+    /// The account's permissions forbid it.
+    #[error("the broker's permissions forbid it ({0}); grant it to natshook's account")]
+    Denied(String),
+    /// The stream is not there.
+    #[error("stream {0} does not exist")]
+    NoStream(String),
+    /// The client or the broker refused.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Where a published message was stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The stream.
+    pub stream: String,
+    /// The sequence in it.
+    pub sequence: u64,
+    /// Whether the stream held a message with this id already and did not store another.
+    pub duplicate: bool,
+}
+
+/// Why a message was not stored.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Payload and headers together are larger than the server takes.
+    #[error(
+        "{bytes} bytes with headers are more than the server's max_payload of {max_payload}; raise it there"
+    )]
+    TooLarge {
+        /// Payload and headers.
+        bytes: usize,
+        /// The server's limit.
+        max_payload: usize,
+    },
+    /// No stream has the subject.
+    #[error("no stream has the subject {0}")]
+    NoStream(String),
+    /// Anything else, such as a full stream.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+}
+
+/// The latest refusals by permissions. The broker reports them apart from the request that they answer, which
+/// itself only times out.
+#[derive(Debug, Default)]
+pub(super) struct Denials(Mutex<Vec<String>>);
+
+impl Denials {
+    pub(super) fn note(&self, text: &str) {
+        let mut texts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        texts.retain(|known| known != text);
+        texts.push(text.to_owned());
+        if texts.len() > DENIALS_MAX {
+            texts.remove(0);
+        }
+    }
+
+    fn about(&self, subject: &str) -> Option<String> {
+        let texts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        texts.iter().rev().find(|text| text.contains(&format!("\"{subject}\""))).cloned()
+    }
+}
+
+impl Broker {
+    pub(super) fn new(client: Client, denials: Arc<Denials>, connected: watch::Receiver<bool>) -> Self {
+        let mut jetstream = jetstream::new(client.clone());
+        jetstream.set_timeout(REQUEST_TIMEOUT);
+        Self { client, jetstream, denials, connected }
+    }
+
+    /// Whether the connection stands at this moment.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        *self.connected.borrow()
+    }
+
+    /// Follows whether the connection stands.
+    #[must_use]
+    pub fn connected(&self) -> watch::Receiver<bool> {
+        self.connected.clone()
+    }
+
+    /// The server's version, as it calls itself.
+    #[must_use]
+    pub fn version(&self) -> String {
+        self.client.server_info().version
+    }
+
+    /// Whether the server is at least `major.minor`.
+    #[must_use]
+    pub fn is_at_least(&self, major: i64, minor: i64) -> bool {
+        self.client.is_server_compatible(major, minor, 0)
+    }
+
+    /// The largest message, headers included, that the server takes, in bytes.
+    #[must_use]
+    pub fn max_payload(&self) -> usize {
+        self.client.max_payload()
+    }
+
+    /// Whether the account has JetStream.
+    ///
+    /// # Errors
+    /// What the broker says when it has not, or why it could not be asked.
+    pub async fn check_jetstream(&self) -> Result<(), BrokerError> {
+        let answer = self.jetstream.query_account().await;
+        answer.map(|_| ()).map_err(|error| self.explain("$JS.API.INFO", &error))
+    }
+
+    /// Publishes without waiting for anybody to store it.
+    ///
+    /// # Errors
+    /// The client's queue is full, or closed.
+    pub async fn publish_plain(&self, subject: Subject, payload: Bytes) -> Result<(), BrokerError> {
+        match timeout(REQUEST_TIMEOUT, self.client.publish(subject, payload)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(BrokerError::Refused(error.to_string())),
+            Err(_) => Err(BrokerError::TimedOut),
+        }
+    }
+
+    /// The same with headers.
+    ///
+    /// # Errors
+    /// The client's queue is full, or closed.
+    pub async fn publish(&self, subject: &str, headers: &Headers, payload: Bytes) -> Result<(), BrokerError> {
+        let subject = Subject::from(subject);
+        let publish = self.client.publish_with_headers(subject, wire::header_map(headers), payload);
+        match timeout(REQUEST_TIMEOUT, publish).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(BrokerError::Refused(error.to_string())),
+            Err(_) => Err(BrokerError::TimedOut),
+        }
+    }
+
+    /// Publishes to a stream and waits until the stream has stored it.
+    ///
+    /// # Errors
+    /// It is not stored, or nobody knows whether it is: publishing again under the same `Nats-Msg-Id` is safe.
+    pub async fn store(
+        &self,
+        subject: &str,
+        headers: &Headers,
+        payload: Bytes,
+    ) -> Result<Stored, StoreError> {
+        let (bytes, max_payload) = (wire::header_bytes(headers) + payload.len(), self.max_payload());
+        if bytes > max_payload {
+            return Err(StoreError::TooLarge { bytes, max_payload });
+        }
+        let map = wire::header_map(headers);
+        let stored =
+            async { self.jetstream.publish_with_headers(subject.to_owned(), map, payload).await?.await };
+        match timeout(2 * REQUEST_TIMEOUT, stored).await {
+            Ok(Ok(ack)) => {
+                Ok(Stored { stream: ack.stream, sequence: ack.sequence, duplicate: ack.duplicate })
+            }
+            Ok(Err(error)) => Err(self.store_error(subject, &error)),
+            Err(_) => Err(BrokerError::TimedOut.into()),
+        }
+    }
+
+    /// A header of a message that a stream holds; `None` when the message or the header is not there any more.
+    ///
+    /// # Errors
+    /// The broker does not answer.
+    pub async fn published_header(&self, stored: &Stored, name: &str) -> Result<Option<String>, BrokerError> {
+        let stream = self.jetstream.get_stream_no_info(&stored.stream).await;
+        let Ok(stream) = stream else { return Ok(None) };
+        match timeout(REQUEST_TIMEOUT, stream.direct_get(stored.sequence)).await {
+            Ok(Ok(message)) => Ok(message.headers.get(name).map(|value| value.as_str().to_owned())),
+            Ok(Err(_)) => Ok(None),
+            Err(_) => Err(BrokerError::TimedOut),
+        }
+    }
+
+    /// Waits until everything published so far has reached the server.
+    ///
+    /// # Errors
+    /// The connection does not stand.
+    pub async fn flush(&self) -> Result<(), BrokerError> {
+        match timeout(REQUEST_TIMEOUT, self.client.flush()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(BrokerError::Refused(error.to_string())),
+            Err(_) => Err(BrokerError::TimedOut),
+        }
+    }
+
+    /// Reports on the permission behind a failure where the broker named one.
+    pub(super) fn explain(&self, subject: &str, error: &dyn std::error::Error) -> BrokerError {
+        match self.denials.about(subject) {
+            Some(denial) => BrokerError::Denied(denial),
+            None => BrokerError::Refused(error.to_string()),
+        }
+    }
+
+    fn store_error(&self, subject: &str, error: &jetstream::context::PublishError) -> StoreError {
+        use jetstream::context::PublishErrorKind as Kind;
+        match error.kind() {
+            Kind::StreamNotFound => StoreError::NoStream(subject.to_owned()),
+            Kind::TimedOut => match self.denials.about(subject) {
+                Some(denial) => BrokerError::Denied(denial).into(),
+                None => BrokerError::TimedOut.into(),
+            },
+            _ => BrokerError::Refused(error.to_string()).into(),
+        }
+    }
+}

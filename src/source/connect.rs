@@ -1,0 +1,165 @@
+//! How the connection to the broker is made and watched: credentials, TLS, names, and what is logged when it
+//! comes and goes.
+
+use std::{sync::Arc, time::Duration};
+
+use async_nats::{ConnectOptions, Event, ServerAddr, ServerError};
+use secrecy::ExposeSecret;
+use tokio::sync::watch;
+
+use super::broker::{Broker, Denials};
+use crate::config::{InstanceName, Nats, NatsAuth};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+/// The longest wait between two attempts to reach the broker again.
+const RECONNECT_WAIT_MAX: Duration = Duration::from_secs(5);
+const RECONNECT_WAIT_MIN: Duration = Duration::from_millis(50);
+/// Messages that may wait in the client for one subscription. Pulls never have more under way; a core
+/// subscription that falls behind further loses messages, which is reported.
+const SUBSCRIPTION_CAPACITY: usize = 64 * 1024;
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// A file that the config names cannot be used.
+    #[error("{what} {path}: {cause}")]
+    File {
+        /// What the file is for.
+        what: &'static str,
+        /// Its path.
+        path: String,
+        /// What is wrong with it.
+        cause: std::io::Error,
+    },
+    /// An address that the client does not accept.
+    #[error("nats.servers: {server}: {cause}")]
+    Address {
+        /// The address, without user info.
+        server: String,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// No server could be reached, or none let us in.
+    #[error("cannot connect to {servers}: {cause}")]
+    Unreachable {
+        /// All that were tried, without user info.
+        servers: String,
+        /// What the client says.
+        cause: String,
+    },
+}
+
+impl ConnectError {
+    /// Whether another attempt may succeed although nothing is changed here.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Unreachable { .. })
+    }
+}
+
+/// Connects once; the connection then mends itself for as long as it is held.
+///
+/// # Errors
+/// A file or an address is wrong, or no server can be reached.
+pub async fn connect(nats: &Nats, name: &InstanceName) -> Result<Broker, ConnectError> {
+    let denials = Arc::new(Denials::default());
+    let (connected, watching) = watch::channel(false);
+    let options = options(nats, name).await?;
+    let options = watch_events(options, Arc::clone(&denials), connected.clone());
+    let addresses = nats.servers.iter().map(|server| {
+        server
+            .expose()
+            .as_str()
+            .parse::<ServerAddr>()
+            .map_err(|error| ConnectError::Address { server: server.to_string(), cause: error.to_string() })
+    });
+    let addresses = addresses.collect::<Result<Vec<_>, _>>()?;
+    let client = options.connect(addresses).await.map_err(|error| ConnectError::Unreachable {
+        servers: nats.servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+        cause: error.to_string(),
+    })?;
+    connected.send_replace(true);
+    Ok(Broker::new(client, denials, watching))
+}
+
+async fn options(nats: &Nats, name: &InstanceName) -> Result<ConnectOptions, ConnectError> {
+    let file = |what, path: &std::path::Path| {
+        let path = path.display().to_string();
+        move |cause| ConnectError::File { what, path, cause }
+    };
+    let options = ConnectOptions::new()
+        .name(format!("natshook/{} {}", env!("CARGO_PKG_VERSION"), name.as_str()))
+        .connection_timeout(CONNECT_TIMEOUT)
+        .ping_interval(PING_INTERVAL)
+        .subscription_capacity(SUBSCRIPTION_CAPACITY)
+        .max_reconnects(None)
+        .reconnect_delay_callback(reconnect_wait);
+    let mut options = match &nats.auth {
+        NatsAuth::None => options,
+        NatsAuth::CredentialsFile(path) => {
+            options.credentials_file(path).await.map_err(file("nats.credentials_file", path))?
+        }
+        NatsAuth::NkeySeed(seed) => options.nkey(seed.expose_secret().to_owned()),
+        NatsAuth::Token(token) => options.token(token.expose_secret().to_owned()),
+        NatsAuth::UserPassword { user, password } => {
+            options.user_and_password(user.clone(), password.expose_secret().to_owned())
+        }
+    };
+    if let Some(prefix) = &nats.inbox_prefix {
+        options = options.custom_inbox_prefix(prefix);
+    }
+    let tls = &nats.tls;
+    if let Some(ca_file) = &tls.ca_file {
+        std::fs::File::open(ca_file).map_err(file("nats.tls.ca_file", ca_file))?;
+        options = options.add_root_certificates(ca_file.clone()).require_tls(true);
+    }
+    if let Some(client) = &tls.client {
+        std::fs::File::open(&client.cert_file).map_err(file("nats.tls.cert_file", &client.cert_file))?;
+        std::fs::File::open(&client.key_file).map_err(file("nats.tls.key_file", &client.key_file))?;
+        options = options
+            .add_client_certificate(client.cert_file.clone(), client.key_file.clone())
+            .require_tls(true);
+    }
+    Ok(if tls.first { options.tls_first().require_tls(true) } else { options })
+}
+
+fn reconnect_wait(attempts: usize) -> Duration {
+    let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(u32::MAX).min(10);
+    let wait = (RECONNECT_WAIT_MIN * 2_u32.pow(doublings)).min(RECONNECT_WAIT_MAX);
+    wait.mul_f64(0.75 + 0.5 * fastrand::f64())
+}
+
+fn watch_events(
+    options: ConnectOptions,
+    denials: Arc<Denials>,
+    connected: watch::Sender<bool>,
+) -> ConnectOptions {
+    options.event_callback(move |event| {
+        let (denials, connected) = (Arc::clone(&denials), connected.clone());
+        async move {
+            match event {
+                Event::Connected => {
+                    if connected.send_if_modified(|stands| !std::mem::replace(stands, true)) {
+                        tracing::info!("connected to the broker again");
+                    }
+                }
+                Event::Disconnected => {
+                    connected.send_replace(false);
+                    tracing::warn!("connection to the broker lost; trying to reach it again");
+                }
+                Event::SlowConsumer(subscription) => {
+                    tracing::error!(subscription, "messages lost: natshook cannot keep up with the broker");
+                }
+                Event::ServerError(ServerError::Other(text)) => {
+                    tracing::error!(error = %text, "the broker refused something");
+                    denials.note(&text);
+                }
+                Event::LameDuckMode | Event::ServerError(_) | Event::ClientError(_) => {
+                    tracing::warn!(event = %event, "the broker's connection reports");
+                }
+                Event::Draining | Event::Closed => tracing::debug!(event = %event, "connection ends"),
+            }
+        }
+    })
+}

@@ -1,0 +1,449 @@
+//! Taking messages from a durable consumer: never more than there is room for, and through anything that may
+//! happen to the consumer, its stream, or the connection. A pull never ends because of one error; it says what
+//! is wrong, and attaches again.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use async_nats::{Message, StatusCode, Subscriber};
+use futures_util::StreamExt;
+use tokio::{
+    sync::watch,
+    task::JoinHandle,
+    time::{Instant, sleep, timeout},
+};
+
+use super::{
+    broker::{Broker, BrokerError, REQUEST_TIMEOUT},
+    consumer::{ConsumerSpec, Position},
+    receipt::{Incoming, Receipt},
+    rescue::{self, Rescued},
+    streams,
+    wire::{self, AckInfo},
+};
+use crate::{
+    config::{self, InstanceName},
+    message::Delivery,
+    subject::Pattern,
+    target::Start,
+};
+
+/// How long the broker keeps one request for messages open.
+const EXPIRES: Duration = Duration::from_secs(30);
+/// How often the broker shows that a request is still open.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// Silence after which something is wrong although nothing said so.
+const SILENCE_MAX: Duration = EXPIRES.saturating_add(Duration::from_secs(5));
+const ATTACH_WAIT_MIN: Duration = Duration::from_millis(250);
+const ATTACH_WAIT_MAX: Duration = Duration::from_secs(15);
+/// The most bytes that one request for messages may bring, unless a single message is larger.
+const REQUEST_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Two connections lost within this time make a message suspect that the client cannot read.
+const SUSPICION_WINDOW: Duration = Duration::from_secs(300);
+
+/// What a pull takes from, and how it finds it again.
+#[derive(Clone, Debug)]
+pub struct PullSpec {
+    /// The consumer.
+    pub consumer: ConsumerSpec,
+    /// Where a consumer that was never there begins.
+    pub start: Start,
+    /// What the target asked for; the consumer's filters may match more.
+    pub wanted: Vec<Pattern>,
+    /// What may be done when the stream is gone.
+    pub recovery: Recovery,
+}
+
+/// What is done when the stream of a pull is gone.
+#[derive(Clone, Debug)]
+pub enum Recovery {
+    /// Find or make a stream that holds the wanted subjects.
+    Source {
+        /// Whose.
+        name: InstanceName,
+        /// The stream that may be made.
+        settings: config::Stream,
+    },
+    /// Make the retry queue again.
+    RetryQueue {
+        /// Whose.
+        name: InstanceName,
+        /// Its limits.
+        storage: config::Storage,
+    },
+}
+
+/// Messages from one durable consumer.
+#[derive(Debug)]
+pub struct Pull {
+    broker: Arc<Broker>,
+    spec: PullSpec,
+    state: State,
+    place: Place,
+    attached: watch::Sender<bool>,
+    last_reconnect: Option<Instant>,
+}
+
+#[derive(Debug)]
+enum State {
+    Attaching(JoinHandle<(PullSpec, Attached)>),
+    Attached(Attached),
+}
+
+/// Whether attaching looks for messages that the client cannot read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Search {
+    Skip,
+    ForUnreadable,
+}
+
+/// How far a pull has come, so that it can go on in a consumer that had to be made again.
+#[derive(Clone, Copy, Debug, Default)]
+struct Place {
+    /// Unix nanoseconds of the stream's creation: another stream of the same name counts anew.
+    stream_created: i128,
+    /// The first sequence that may not have been settled; 0 before the first attaching.
+    sequence: u64,
+}
+
+#[derive(Debug)]
+struct Attached {
+    subscription: Subscriber,
+    inbox: String,
+    connected: watch::Receiver<bool>,
+    place: Place,
+    /// What open requests asked for and has not come yet.
+    outstanding: usize,
+    /// When the broker last said anything here.
+    heard: Instant,
+    warned: bool,
+    rescued: VecDeque<Rescued>,
+}
+
+/// What came over an attached pull's subscription.
+enum Heard {
+    Message(Message),
+    Request(Ending),
+    Silence,
+    Reconnected,
+    Closed,
+}
+
+/// How a request for messages went on.
+enum Ending {
+    StillOpen,
+    /// It is over; so many of the messages it asked for did not come.
+    Over(usize),
+    /// All open requests are over.
+    AllOver(String),
+    /// The consumer cannot be pulled from as it is.
+    Broken(String),
+}
+
+impl Pull {
+    /// Starts to attach to the consumer of `spec`.
+    #[must_use]
+    pub fn new(broker: Arc<Broker>, spec: PullSpec) -> Self {
+        let place = Place::default();
+        let attaching = attach(Arc::clone(&broker), spec.clone(), place, Search::Skip);
+        let state = State::Attaching(tokio::spawn(attaching));
+        Self { broker, spec, state, place, attached: watch::Sender::new(false), last_reconnect: None }
+    }
+
+    /// Follows whether messages can come at present.
+    #[must_use]
+    pub fn attached(&self) -> watch::Receiver<bool> {
+        self.attached.subscribe()
+    }
+
+    /// The next message, with never more than `room` asked for at a time. May be dropped and called again at
+    /// any point without losing anything.
+    pub async fn next(&mut self, room: usize) -> Incoming {
+        loop {
+            let attached = match &mut self.state {
+                State::Attached(attached) => attached,
+                State::Attaching(task) => match task.await {
+                    Ok((spec, attached)) => {
+                        self.spec = spec;
+                        self.place = attached.place;
+                        self.attached.send_replace(true);
+                        self.state = State::Attached(attached);
+                        continue;
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "attaching to the consumer ended; starting again");
+                        self.reattach(Search::Skip);
+                        continue;
+                    }
+                },
+            };
+            if let Some(rescued) = attached.rescued.pop_front() {
+                let receipt = Receipt::JetStream { broker: Arc::clone(&self.broker), reply: rescued.reply };
+                return Incoming { delivery: Delivery::fresh(rescued.message), receipt, handed_out: 1 };
+            }
+            if let Err(error) = attached.ask_for(&self.broker, &self.spec.consumer, room).await {
+                tracing::warn!(%error, consumer = self.spec.consumer.name, "cannot ask the broker for messages");
+                sleep(ATTACH_WAIT_MIN).await;
+                continue;
+            }
+            match attached.hear().await {
+                Heard::Message(message) => {
+                    if let Some(incoming) = self.incoming(message).await {
+                        return incoming;
+                    }
+                }
+                Heard::Reconnected => {
+                    attached.outstanding = 0;
+                    let now = Instant::now();
+                    let last = self.last_reconnect.replace(now);
+                    if last.is_some_and(|last| now - last < SUSPICION_WINDOW) {
+                        self.reattach(Search::ForUnreadable);
+                    }
+                }
+                Heard::Request(Ending::StillOpen) => {}
+                Heard::Request(Ending::Over(left)) => {
+                    attached.outstanding = attached.outstanding.saturating_sub(left);
+                }
+                Heard::Request(Ending::AllOver(why)) => {
+                    tracing::info!(consumer = self.spec.consumer.name, why, "asking for messages again");
+                    attached.outstanding = 0;
+                }
+                Heard::Request(Ending::Broken(why)) => {
+                    tracing::error!(consumer = self.spec.consumer.name, why, "cannot pull; attaching again");
+                    self.reattach(Search::Skip);
+                }
+                Heard::Silence => {
+                    tracing::error!(
+                        consumer = self.spec.consumer.name,
+                        "the broker is silent; attaching again"
+                    );
+                    self.reattach(Search::Skip);
+                }
+                Heard::Closed => self.reattach(Search::Skip),
+            }
+        }
+    }
+
+    fn reattach(&mut self, search: Search) {
+        self.attached.send_replace(false);
+        let attaching = attach(Arc::clone(&self.broker), self.spec.clone(), self.place, search);
+        self.state = State::Attaching(tokio::spawn(attaching));
+    }
+
+    /// A message as a delivery; `None` for what is not for the target, which is acked.
+    async fn incoming(&mut self, message: Message) -> Option<Incoming> {
+        let reply = message.reply.clone()?;
+        let info = AckInfo::parse(&reply)?;
+        self.place.sequence = self.place.sequence.max(info.sequence + 1);
+        let handed_out = info.delivered;
+        let message = wire::stored_message(message, &self.spec.consumer.stream, &info);
+        let receipt = Receipt::JetStream { broker: Arc::clone(&self.broker), reply: reply.clone() };
+        if self.spec.wanted.iter().any(|pattern| pattern.matches(&message.subject)) {
+            return Some(Incoming { delivery: Delivery::fresh(message), receipt, handed_out });
+        }
+        receipt.ack().await;
+        None
+    }
+}
+
+impl Drop for Pull {
+    fn drop(&mut self) {
+        if let State::Attaching(task) = &self.state {
+            task.abort();
+        }
+    }
+}
+
+impl Attached {
+    /// Asks for what there is room for and was not asked for yet. Small remainders wait until they are worth a
+    /// request, unless nothing is open.
+    async fn ask_for(
+        &mut self,
+        broker: &Broker,
+        consumer: &ConsumerSpec,
+        room: usize,
+    ) -> Result<(), BrokerError> {
+        let batch = room.saturating_sub(self.outstanding);
+        if batch == 0 || (self.outstanding > 0 && batch < room.div_ceil(2)) {
+            return Ok(());
+        }
+        let request = serde_json::json!({
+            "batch": batch,
+            "expires": nanos(EXPIRES),
+            "idle_heartbeat": nanos(HEARTBEAT),
+            "max_bytes": REQUEST_BYTES_MAX.max(broker.max_payload()),
+        });
+        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", consumer.stream, consumer.name);
+        let publish =
+            broker.client.publish_with_reply(subject, self.inbox.clone(), request.to_string().into());
+        match timeout(REQUEST_TIMEOUT, publish).await {
+            Ok(Ok(())) => {
+                if self.outstanding == 0 {
+                    self.heard = Instant::now();
+                }
+                self.outstanding += batch;
+                Ok(())
+            }
+            Ok(Err(error)) => Err(BrokerError::Refused(error.to_string())),
+            Err(_) => Err(BrokerError::TimedOut),
+        }
+    }
+
+    async fn hear(&mut self) -> Heard {
+        let limit = if self.warned { SILENCE_MAX } else { 2 * HEARTBEAT };
+        let message = tokio::select! {
+            biased;
+            message = self.subscription.next() => message,
+            changed = self.connected.changed() => {
+                let back = changed.is_ok() && *self.connected.borrow_and_update();
+                return if back { Heard::Reconnected } else { Heard::Request(Ending::StillOpen) };
+            }
+            () = tokio::time::sleep_until(self.heard + limit), if self.outstanding > 0 => {
+                if self.warned || !*self.connected.borrow() {
+                    self.heard = Instant::now();
+                    return if *self.connected.borrow() { Heard::Silence } else { Heard::Request(Ending::StillOpen) };
+                }
+                tracing::warn!("the broker misses its heartbeat");
+                self.warned = true;
+                return Heard::Request(Ending::StillOpen);
+            }
+        };
+        match message {
+            None => Heard::Closed,
+            Some(message) => self.sort(message),
+        }
+    }
+
+    fn sort(&mut self, message: Message) -> Heard {
+        self.heard = Instant::now();
+        self.warned = false;
+        match message.status {
+            None => {
+                self.outstanding = self.outstanding.saturating_sub(1);
+                Heard::Message(message)
+            }
+            Some(status) => Heard::Request(ending(status, &message)),
+        }
+    }
+}
+
+/// What a status message says about the request that it answers (NATS ADR-37 and the server's own texts).
+fn ending(status: StatusCode, message: &Message) -> Ending {
+    let text = message.description.clone().unwrap_or_default();
+    let left = || {
+        let pending = message.headers.as_ref().and_then(|h| h.get("Nats-Pending-Messages"));
+        pending.and_then(|value| value.as_str().parse().ok()).unwrap_or(usize::MAX)
+    };
+    let lower = text.to_ascii_lowercase();
+    match status.as_u16() {
+        100 => Ending::StillOpen,
+        404 | 408 => Ending::Over(left()),
+        409 if lower.contains("maxbytes") || lower.contains("batch completed") => Ending::Over(left()),
+        409 if lower.contains("leadership") || lower.contains("shutdown") => Ending::AllOver(text),
+        other => Ending::Broken(format!("{other} {text}").trim().to_owned()),
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Tries until there is a consumer and a subscription for what it sends.
+async fn attach(
+    broker: Arc<Broker>,
+    mut spec: PullSpec,
+    place: Place,
+    search: Search,
+) -> (PullSpec, Attached) {
+    let mut wait = ATTACH_WAIT_MIN;
+    loop {
+        match attach_once(&broker, &mut spec, place, search).await {
+            Ok(attached) => return (spec, attached),
+            Err(error) => {
+                tracing::error!(
+                    %error, stream = %spec.consumer.stream, consumer = spec.consumer.name,
+                    retry_in = %humantime::format_duration(wait), "cannot attach to the consumer"
+                );
+            }
+        }
+        sleep(wait.mul_f64(0.75 + 0.5 * fastrand::f64())).await;
+        wait = (wait * 2).min(ATTACH_WAIT_MAX);
+    }
+}
+
+async fn attach_once(
+    broker: &Broker,
+    spec: &mut PullSpec,
+    place: Place,
+    search: Search,
+) -> Result<Attached, BrokerError> {
+    let created = match streams::find(broker, &spec.consumer.stream).await? {
+        Some(info) => info.created.unix_timestamp_nanos(),
+        None => {
+            tracing::error!(stream = %spec.consumer.stream, "the stream is gone; making or finding another");
+            recover_stream(broker, spec).await?;
+            let found = streams::find(broker, &spec.consumer.stream).await?;
+            found
+                .ok_or_else(|| BrokerError::NoStream(spec.consumer.stream.to_string()))?
+                .created
+                .unix_timestamp_nanos()
+        }
+    };
+    let first_time = place.sequence == 0;
+    let position = match place {
+        _ if first_time => Position::Start(spec.start),
+        Place { stream_created, sequence } if stream_created == created => Position::Resume { sequence },
+        _ => Position::Start(Start::All),
+    };
+    if !first_time && spec.consumer.find(broker).await?.is_none() {
+        tracing::error!(
+            consumer = spec.consumer.name,
+            ?position,
+            "the durable consumer vanished; making it again where it had come to"
+        );
+    }
+    let info = spec.consumer.ensure(broker, position).await?;
+    let rescued = match search {
+        Search::Skip => Vec::new(),
+        Search::ForUnreadable => rescue::unreadable_messages(broker, &spec.consumer, &info).await?,
+    };
+    let mut connected = broker.connected();
+    connected.mark_unchanged();
+    let inbox = broker.client.new_inbox();
+    let subscribed = timeout(REQUEST_TIMEOUT, broker.client.subscribe(inbox.clone())).await;
+    let subscription = match subscribed {
+        Ok(Ok(subscription)) => subscription,
+        Ok(Err(error)) => return Err(BrokerError::Refused(error.to_string())),
+        Err(_) => return Err(BrokerError::TimedOut),
+    };
+    let settled = info.ack_floor.stream_sequence + 1;
+    let sequence = if place.stream_created == created { place.sequence.max(settled) } else { settled };
+    Ok(Attached {
+        subscription,
+        inbox,
+        connected,
+        place: Place { stream_created: created, sequence },
+        outstanding: 0,
+        heard: Instant::now(),
+        warned: false,
+        rescued: rescued.into(),
+    })
+}
+
+async fn recover_stream(broker: &Broker, spec: &mut PullSpec) -> Result<(), BrokerError> {
+    match &spec.recovery {
+        Recovery::Source { name, settings } => {
+            let found = streams::ensure_source_streams(broker, name, settings, &spec.wanted).await?;
+            let kept = found.iter().find(|s| s.stream == spec.consumer.stream).or(found.first());
+            if let Some(stream) = kept {
+                spec.consumer.stream = Arc::clone(&stream.stream);
+                spec.consumer.filters = stream.filters.iter().map(ToString::to_string).collect();
+            }
+            Ok(())
+        }
+        Recovery::RetryQueue { name, storage } => {
+            let own = streams::OwnStream { role: streams::StreamRole::RetryQueue, name, storage };
+            streams::ensure_own_stream(broker, &own).await
+        }
+    }
+}
