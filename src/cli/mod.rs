@@ -1,11 +1,14 @@
 //! The command line: one file per command, and here what they share: arguments, errors, exit codes, stdout.
 //! Results go to stdout, logs and errors to stderr. Nothing here knows the broker's or HTTP's client.
 
+mod body;
 mod check;
 mod completions;
 mod process;
+mod publish;
 mod run;
 mod schema;
+mod send;
 
 use std::{
     io::{self, Write},
@@ -18,6 +21,8 @@ use clap::{Args, Parser, Subcommand, error::ErrorKind};
 use crate::{
     config::{Config, LoadError},
     connector::RunError,
+    sender::HttpClientError,
+    source::{BrokerError, ConnectError, StoreError},
     telemetry::{self, LogFormat},
 };
 
@@ -72,6 +77,8 @@ struct Global {
 enum Command {
     Run(run::Run),
     Check(check::Check),
+    Publish(publish::Publish),
+    Send(send::Send),
     Schema(schema::Schema),
     Completions(completions::Completions),
 }
@@ -111,6 +118,29 @@ enum Failure {
     /// The connector cannot run.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// A body cannot be read.
+    #[error("cannot read {name}: {cause}")]
+    Body {
+        /// From where.
+        name: String,
+        /// What the system says.
+        cause: io::Error,
+    },
+    /// There is no connection to the broker.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The broker did not do what it was asked.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// A message was not stored.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The HTTP client cannot be made.
+    #[error(transparent)]
+    HttpClient(#[from] HttpClientError),
+    /// A test request did not end in a 2xx.
+    #[error("not delivered; {0}")]
+    NotDelivered(&'static str),
 }
 
 impl Failure {
@@ -118,7 +148,15 @@ impl Failure {
         match self {
             Self::Config(_) => EXIT_BAD_CONFIG.into(),
             Self::Usage(_) => 2.into(),
-            Self::Stdout(_) | Self::Runtime(_) | Self::Run(_) => ExitCode::FAILURE,
+            Self::Stdout(_)
+            | Self::Runtime(_)
+            | Self::Run(_)
+            | Self::Body { .. }
+            | Self::Connect(_)
+            | Self::Broker(_)
+            | Self::Store(_)
+            | Self::HttpClient(_)
+            | Self::NotDelivered(_) => ExitCode::FAILURE,
         }
     }
 }
@@ -151,6 +189,8 @@ fn execute(cli: &Cli) -> Result<(), Failure> {
     match &cli.command {
         Command::Run(command) => command.execute(&cli.global),
         Command::Check(command) => command.execute(&cli.global),
+        Command::Publish(command) => command.execute(&cli.global),
+        Command::Send(command) => command.execute(&cli.global),
         Command::Schema(command) => command.execute(),
         Command::Completions(command) => command.execute(),
     }
