@@ -4,8 +4,8 @@ use std::{future::Future, io};
 
 use super::Failure;
 
-/// The exit code of a process that a second signal ended: 128 and the number of SIGINT, as shells have it.
-const EXIT_INTERRUPTED: i32 = 130;
+/// The exit code of a process that a second signal ended: what was in flight comes again.
+const EXIT_INTERRUPTED: i32 = 1;
 
 /// Runs `work` on a runtime of one thread: measured, a second thread costs more than it brings (docs/design.md).
 pub(super) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
