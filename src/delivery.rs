@@ -122,7 +122,7 @@ impl Courier {
         self.metrics.attempted(outcome, clock.elapsed());
         if let Some(wait) = pass.report(outcome, end.retry_after()) {
             tracing::warn!(
-                target_name = %self.target.name, cause = end.describe(),
+                target = %self.target.name, cause = end.describe(),
                 wait = %humantime::format_duration(wait), "breaker opened: the target gets nothing until then"
             );
         }
@@ -145,7 +145,7 @@ impl Courier {
                 return receipt.hand_back(at.duration_since(SystemTime::now()).unwrap_or_default()).await;
             }
             tracing::error!(
-                target_name = %self.target.name, subject = delivery.message.subject, %error, ?disposition,
+                target = %self.target.name, subject = delivery.message.subject, %error, ?disposition,
                 retry_in = %humantime::format_duration(wait),
                 "cannot store what was not delivered; it stays unacked until it can be stored"
             );
@@ -179,11 +179,11 @@ impl Courier {
         match disposition {
             Disposition::Ack => {}
             Disposition::Retry { at } => tracing::info!(
-                target_name = %target, subject = message.subject, id, attempt = delivery.attempts(), error,
+                target = %target, subject = message.subject, id, attempt = delivery.attempts(), error,
                 next_attempt = %humantime::format_rfc3339_seconds(at), "attempt failed"
             ),
             Disposition::DeadLetter(reason) => tracing::warn!(
-                target_name = %target, subject = message.subject, id, attempts = delivery.attempts(), error,
+                target = %target, subject = message.subject, id, attempts = delivery.attempts(), error,
                 reason = reason.as_str(), "given up: stored as a dead letter"
             ),
         }

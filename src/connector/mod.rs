@@ -159,6 +159,8 @@ fn start(
 ) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let mut couriers = HashMap::new();
+    let setup =
+        pump::Setup { name: config.name.clone(), stream: config.stream.clone(), turn: Arc::default() };
     for target in &config.targets {
         let (broker_, name) = (Arc::clone(broker), config.name.clone());
         let (retry_queue, dead_letters) = match config.source {
@@ -182,8 +184,7 @@ fn start(
         let (broker, readiness) = (Arc::clone(broker), Arc::clone(readiness));
         match config.source {
             SourceKind::JetStream => {
-                let setup = pump::Setup { name: config.name.clone(), stream: config.stream.clone() };
-                tasks.spawn(pump::from_streams(broker, setup, courier, readiness));
+                tasks.spawn(pump::from_streams(broker, setup.clone(), courier, readiness));
             }
             SourceKind::Core => {
                 tasks.spawn(pump::from_core(broker, config.name.clone(), courier, readiness));

@@ -4,7 +4,10 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use tokio::{sync::watch, time::sleep};
+use tokio::{
+    sync::{Mutex, watch},
+    time::sleep,
+};
 
 use super::{Readiness, START_WAIT_MAX, START_WAIT_MIN};
 use crate::{
@@ -29,6 +32,8 @@ const CORE_OPEN_MAX: usize = 10_000;
 pub(super) struct Setup {
     pub(super) name: InstanceName,
     pub(super) stream: config::Stream,
+    /// Targets find their streams one after the other: two that make or extend the same one would collide.
+    pub(super) turn: Arc<Mutex<()>>,
 }
 
 /// Delivers what the streams hold for a target until natshook drains.
@@ -61,10 +66,13 @@ async fn find_streams(broker: &Broker, setup: &Setup, courier: &Courier) -> Vec<
     let mut wait = START_WAIT_MIN;
     loop {
         let target = &courier.target;
-        match ensure_source_streams(broker, &setup.name, &setup.stream, &target.subjects).await {
+        let turn = setup.turn.lock().await;
+        let found = ensure_source_streams(broker, &setup.name, &setup.stream, &target.subjects).await;
+        drop(turn);
+        match found {
             Ok(streams) => return streams,
             Err(error) => tracing::error!(
-                target_name = %target.name, %error, retry_in = %humantime::format_duration(wait),
+                target = %target.name, %error, retry_in = %humantime::format_duration(wait),
                 "cannot find the target's streams"
             ),
         }
@@ -149,7 +157,7 @@ pub(super) async fn from_core(
         let broker = Arc::clone(&broker);
         match Subscription::new(broker, &name, target.name.as_str(), target.subjects.clone()).await {
             Ok(subscription) => break subscription,
-            Err(error) => tracing::error!(target_name = %target.name, %error, "cannot subscribe"),
+            Err(error) => tracing::error!(target = %target.name, %error, "cannot subscribe"),
         }
         sleep(START_WAIT_MAX).await;
     };

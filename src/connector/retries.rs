@@ -156,7 +156,7 @@ impl WayBack {
     async fn unknown_target(&self, waiting: Waiting, receipt: Receipt, handed_out: u64) {
         if handed_out <= RENEW_AFTER {
             tracing::warn!(
-                target_name = waiting.target,
+                target = waiting.target,
                 "a delivery waits for a target that the config does not have"
             );
             return receipt.hand_back(UNKNOWN_TARGET_WAIT).await;
@@ -177,7 +177,7 @@ impl WayBack {
         match self.dead_letters.put(delivery, target, reason).await {
             Ok(()) => receipt.ack().await,
             Err(error) => {
-                tracing::error!(target_name = target, %error, "cannot store a dead letter; it is tried again");
+                tracing::error!(target = target, %error, "cannot store a dead letter; it is tried again");
                 receipt.hand_back(UNKNOWN_TARGET_WAIT).await;
             }
         }

@@ -7,8 +7,12 @@ use std::{
     time::Duration,
 };
 
-use async_nats::{Client, Subject, jetstream};
+use async_nats::{
+    Client, Subject,
+    jetstream::{self, response::Response},
+};
 use bytes::Bytes;
+use serde::de::DeserializeOwned;
 use tokio::{sync::watch, time::timeout};
 
 use super::wire;
@@ -228,22 +232,39 @@ impl Broker {
         }
     }
 
+    /// Asks JetStream's API; what it refuses comes back with its code.
+    pub(super) async fn ask<T: DeserializeOwned>(
+        &self,
+        subject: &str,
+        question: Bytes,
+    ) -> Result<Result<T, jetstream::Error>, BrokerError> {
+        let subject = format!("$JS.API.{subject}");
+        let answer = match timeout(REQUEST_TIMEOUT, self.client.request(subject.clone(), question)).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => return Err(self.explain(&subject, &error)),
+            Err(_) => return Err(self.denied(&subject).unwrap_or(BrokerError::TimedOut)),
+        };
+        match serde_json::from_slice(&answer.payload) {
+            Ok(Response::Ok(answer)) => Ok(Ok(answer)),
+            Ok(Response::Err { error }) => Ok(Err(error)),
+            Err(error) => Err(BrokerError::Refused(format!("{subject}: unreadable answer: {error}"))),
+        }
+    }
+
+    fn denied(&self, subject: &str) -> Option<BrokerError> {
+        self.denials.about(subject).map(BrokerError::Denied)
+    }
+
     /// Reports on the permission behind a failure where the broker named one.
     pub(super) fn explain(&self, subject: &str, error: &dyn std::error::Error) -> BrokerError {
-        match self.denials.about(subject) {
-            Some(denial) => BrokerError::Denied(denial),
-            None => BrokerError::Refused(error.to_string()),
-        }
+        self.denied(subject).unwrap_or_else(|| BrokerError::Refused(error.to_string()))
     }
 
     fn store_error(&self, subject: &str, error: &jetstream::context::PublishError) -> StoreError {
         use jetstream::context::PublishErrorKind as Kind;
         match error.kind() {
             Kind::StreamNotFound => StoreError::NoStream(subject.to_owned()),
-            Kind::TimedOut => match self.denials.about(subject) {
-                Some(denial) => BrokerError::Denied(denial).into(),
-                None => BrokerError::TimedOut.into(),
-            },
+            Kind::TimedOut => self.denied(subject).unwrap_or(BrokerError::TimedOut).into(),
             _ => BrokerError::Refused(error.to_string()).into(),
         }
     }

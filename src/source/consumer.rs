@@ -8,8 +8,9 @@ use std::{
 use async_nats::jetstream::{
     ErrorCode,
     consumer::{self, AckPolicy, DeliverPolicy, pull},
-    response::Response,
 };
+
+use bytes::Bytes;
 
 use super::broker::{Broker, BrokerError};
 use crate::target::Start;
@@ -83,16 +84,13 @@ impl ConsumerSpec {
     /// The consumer as it is, if it is there.
     pub(super) async fn find(&self, broker: &Broker) -> Result<Option<consumer::Info>, BrokerError> {
         let subject = format!("CONSUMER.INFO.{}.{}", self.stream, self.name);
-        let answer: Result<Response<consumer::Info>, _> =
-            broker.jetstream.request(subject.clone(), &()).await;
-        match answer {
-            Ok(Response::Ok(info)) => Ok(Some(info)),
-            Ok(Response::Err { error }) if error.error_code() == ErrorCode::CONSUMER_NOT_FOUND => Ok(None),
-            Ok(Response::Err { error }) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+        match broker.ask(&subject, Bytes::new()).await? {
+            Ok(info) => Ok(Some(info)),
+            Err(error) if error.error_code() == ErrorCode::CONSUMER_NOT_FOUND => Ok(None),
+            Err(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
                 Err(BrokerError::NoStream(self.stream.to_string()))
             }
-            Ok(Response::Err { error }) => Err(BrokerError::Refused(error.to_string())),
-            Err(error) => Err(broker.explain(&format!("$JS.API.{subject}"), &error)),
+            Err(error) => Err(BrokerError::Refused(error.to_string())),
         }
     }
 

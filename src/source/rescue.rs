@@ -8,10 +8,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use async_nats::{
-    HeaderName, HeaderValue, Subject,
-    jetstream::{consumer, response::Response},
-};
+use async_nats::{HeaderName, HeaderValue, Subject, jetstream::consumer};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use serde::Deserialize;
@@ -88,15 +85,10 @@ async fn raw_message(
     stream: &str,
     sequence: u64,
 ) -> Result<Option<RawMessage>, BrokerError> {
-    let subject = format!("STREAM.MSG.GET.{stream}");
-    let query = serde_json::json!({ "seq": sequence });
-    let answer: Result<Response<RawAnswer>, _> = broker.jetstream.request(subject.clone(), &query).await;
-    match answer {
-        Ok(Response::Ok(answer)) => Ok(Some(answer.message)),
-        // Not there any more, or never the consumer's.
-        Ok(Response::Err { .. }) => Ok(None),
-        Err(error) => Err(broker.explain(&format!("$JS.API.{subject}"), &error)),
-    }
+    let question = serde_json::json!({ "seq": sequence }).to_string();
+    let answer = broker.ask::<RawAnswer>(&format!("STREAM.MSG.GET.{stream}"), question.into()).await?;
+    // Refused is what is not there any more.
+    Ok(answer.ok().map(|answer| answer.message))
 }
 
 /// The broker finds a pending message by its stream sequence; the other numbers only have to be numbers.

@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_nats::jetstream::{
     self, ErrorCode,
-    response::Response,
     stream::{self, DiscardPolicy, RetentionPolicy, StorageType},
 };
+use bytes::Bytes;
 use serde::Deserialize;
 
 use super::broker::{Broker, BrokerError};
@@ -64,15 +64,13 @@ pub async fn covering_streams(
     struct Names {
         streams: Option<Vec<String>>,
     }
-    let query = serde_json::json!({ "subject": pattern.as_str() });
-    let answer: Result<Response<Names>, _> = broker.jetstream.request("STREAM.NAMES", &query).await;
-    match answer {
-        Ok(Response::Ok(names)) => {
+    let question = serde_json::json!({ "subject": pattern.as_str() }).to_string();
+    match broker.ask::<Names>("STREAM.NAMES", question.into()).await? {
+        Ok(names) => {
             let own = [name.retry_stream(), name.dead_letter_stream()];
             Ok(names.streams.unwrap_or_default().into_iter().filter(|s| !own.contains(s)).collect())
         }
-        Ok(Response::Err { error }) => Err(BrokerError::Refused(error.to_string())),
-        Err(error) => Err(broker.explain("$JS.API.STREAM.NAMES", &error)),
+        Err(error) => Err(BrokerError::Refused(error.to_string())),
     }
 }
 
@@ -228,13 +226,10 @@ impl OwnStream<'_> {
 
 /// A stream as it is, if it is there.
 pub(super) async fn find(broker: &Broker, stream: &str) -> Result<Option<stream::Info>, BrokerError> {
-    let subject = format!("STREAM.INFO.{stream}");
-    let answer: Result<Response<stream::Info>, _> = broker.jetstream.request(subject.clone(), &()).await;
-    match answer {
-        Ok(Response::Ok(info)) => Ok(Some(info)),
-        Ok(Response::Err { error }) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => Ok(None),
-        Ok(Response::Err { error }) => Err(BrokerError::Refused(error.to_string())),
-        Err(error) => Err(broker.explain(&format!("$JS.API.{subject}"), &error)),
+    match broker.ask(&format!("STREAM.INFO.{stream}"), Bytes::new()).await? {
+        Ok(info) => Ok(Some(info)),
+        Err(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => Ok(None),
+        Err(error) => Err(BrokerError::Refused(error.to_string())),
     }
 }
 

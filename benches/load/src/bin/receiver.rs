@@ -1,0 +1,114 @@
+//! The webhook at the other end: HTTP/1.1 with keep-alive on one thread, answers 200 at once, and
+//! notes which message came and how long it was under way. `GET /stats?skip=N` reports (see `Seen`),
+//! leaving the messages below number N out of the latencies. Prints its address, then serves for ever.
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::rc::Rc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use natshook_load::{Seen, payload};
+use tokio::net::{TcpListener, TcpStream};
+
+#[derive(Default)]
+struct Journal {
+    /// Publish to answer in microseconds by message number; `None` until it came.
+    latencies: Vec<Option<u32>>,
+    received: u64,
+    distinct: u64,
+    first: Option<Instant>,
+    newest: Option<Instant>,
+}
+
+impl Journal {
+    fn note(&mut self, body: &[u8]) {
+        let Some((number, published)) = payload::read(body) else {
+            return;
+        };
+        let now = Instant::now();
+        self.received += 1;
+        self.first.get_or_insert(now);
+
+        let index = usize::try_from(number).unwrap_or(usize::MAX);
+        if index >= self.latencies.len() {
+            self.latencies.resize((index + 1).next_power_of_two(), None);
+        }
+        if self.latencies[index].is_none() {
+            let micros = payload::now_ns().saturating_sub(published) / 1_000;
+            self.latencies[index] = Some(u32::try_from(micros).unwrap_or(u32::MAX));
+            self.distinct += 1;
+            self.newest = Some(now);
+        }
+    }
+
+    fn seen(&self, skip: usize) -> Seen {
+        // Sorting a million latencies would show up in the measurement: only asked for with skip.
+        let mut counted: Vec<u32> = match skip {
+            0 => Vec::new(),
+            _ => self.latencies.iter().skip(skip).copied().flatten().collect(),
+        };
+        counted.sort_unstable();
+        let percentile = |percent: usize| {
+            let rank = (counted.len() * percent).div_ceil(100).saturating_sub(1);
+            counted.get(rank).copied().map_or(0, u64::from)
+        };
+        let span = match (self.first, self.newest) {
+            (Some(first), Some(newest)) => newest - first,
+            _ => Default::default(),
+        };
+        Seen {
+            received: self.received,
+            distinct: self.distinct,
+            span_ns: u64::try_from(span.as_nanos()).unwrap_or(u64::MAX),
+            p50_us: percentile(50),
+            p99_us: percentile(99),
+        }
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    println!("{}", listener.local_addr()?);
+
+    let journal = Rc::new(RefCell::new(Journal::default()));
+    let local = tokio::task::LocalSet::new();
+    local
+        .run_until(async {
+            loop {
+                let (connection, _) = listener.accept().await?;
+                connection.set_nodelay(true)?;
+                tokio::task::spawn_local(serve(connection, journal.clone()));
+            }
+        })
+        .await
+}
+
+async fn serve(connection: TcpStream, journal: Rc<RefCell<Journal>>) {
+    let service = service_fn(|request| answer(request, journal.clone()));
+    // A connection that breaks is the client's business: it counts what it could not deliver.
+    let _ =
+        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(connection), service).await;
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    journal: Rc<RefCell<Journal>>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    if request.method() == Method::GET {
+        let query = request.uri().query().unwrap_or_default();
+        let skip = query.strip_prefix("skip=").and_then(|n| n.parse().ok());
+        let seen = journal.borrow().seen(skip.unwrap_or(0));
+        return Ok(Response::new(Full::from(serde_json::to_vec(&seen).unwrap_or_default())));
+    }
+    if let Ok(body) = request.into_body().collect().await {
+        journal.borrow_mut().note(&body.to_bytes());
+    }
+    Ok(Response::new(Full::default()))
+}

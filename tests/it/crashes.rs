@@ -1,0 +1,114 @@
+//! natshook is killed at random moments: no message is lost, and duplicates are bounded by what was in
+//! flight.
+
+use std::collections::HashMap;
+
+use crate::support::broker::{DEAD_LETTERS, EVENTS};
+use crate::support::{Answer, Broker, Config, Connector, Receiver, millis, secs, until};
+
+const MESSAGES: usize = 400;
+const CONCURRENCY: usize = 16;
+const KILLS: usize = 3;
+
+/// Kills natshook with SIGKILL at moments that `seed` chooses, while it works off a backlog for a receiver
+/// that delays every answer and fails some first attempts.
+async fn killed_at_random(seed: u64) {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let broker = Broker::start().await;
+    let receiver = Receiver::start().await;
+    let failing = random.usize(0..20);
+    receiver.next("/hook", (0..failing).map(|_| Answer::status(500).after(millis(5))));
+    receiver.always("/hook", Answer::ok().after(millis(20)));
+    let more = format!(
+        "concurrency = {CONCURRENCY}\nretry = {{ delays = [\"1s\", \"1s\", \"1s\", \"1s\", \"1s\"], jitter = 0 }}"
+    );
+    let config = Config::on(&broker).target("policy", "a", &receiver.url("/hook"), &more);
+    let mut connector = Connector::start(&config).await;
+    broker.publish_numbered("a", 0..MESSAGES).await;
+
+    let mut unsettled = 0;
+    for _ in 0..KILLS {
+        let from = receiver.count("/hook");
+        let more = random.usize(1..60);
+        until("work goes on", secs(30), async || receiver.count("/hook") >= from + more).await;
+        tokio::time::sleep(std::time::Duration::from_micros(random.u64(0..30_000))).await;
+        connector.kill9();
+        let in_flight = broker.outstanding(EVENTS, "natshook-policy").await.unwrap().1
+            + broker.outstanding("NATSHOOK_RETRY", "natshook-retry").await.unwrap().1;
+        unsettled += in_flight;
+        connector = Connector::start(&config).await;
+    }
+
+    let all = async || {
+        let done = broker.outstanding(EVENTS, "natshook-policy").await == Some((0, 0));
+        done && broker.count("NATSHOOK_RETRY").await == 0
+    };
+    until("everything is settled", secs(60), all).await;
+    let mut deliveries: HashMap<String, usize> = HashMap::new();
+    for body in receiver.bodies("/hook") {
+        *deliveries.entry(body).or_default() += 1;
+    }
+    assert_eq!(deliveries.len(), MESSAGES, "seed {seed}: every message was seen");
+    assert_eq!(broker.count(DEAD_LETTERS).await, 0, "seed {seed}");
+    let requests: usize = deliveries.values().sum();
+    let duplicates = requests - MESSAGES - failing.min(requests - MESSAGES);
+    assert!(duplicates <= unsettled, "seed {seed}: {duplicates} duplicates, {unsettled} were unsettled");
+    let at_most = KILLS * 2 * CONCURRENCY;
+    assert!(unsettled <= at_most, "seed {seed}: {unsettled} unsettled at {KILLS} kills, {at_most} expected");
+}
+
+#[tokio::test]
+async fn killed_at_random_moments_nothing_is_lost_seed_1() {
+    killed_at_random(1).await;
+}
+
+#[tokio::test]
+async fn killed_at_random_moments_nothing_is_lost_seed_2() {
+    killed_at_random(2).await;
+}
+
+#[tokio::test]
+async fn killed_at_random_moments_nothing_is_lost_seed_3() {
+    killed_at_random(3).await;
+}
+
+#[tokio::test]
+async fn killed_at_random_moments_nothing_is_lost_seed_4() {
+    killed_at_random(4).await;
+}
+
+#[tokio::test]
+async fn the_other_replica_takes_over_within_seconds() {
+    let broker = Broker::start().await;
+    let receiver = Receiver::start().await;
+    let target = |config: Config| config.target("policy", "a", &receiver.url("/hook"), "concurrency = 8");
+    let mut first = Connector::start(&target(Config::on(&broker))).await;
+    receiver.next("/hook", (0..8).map(|_| Answer::ok().after(secs(60))));
+    broker.publish_numbered("a", 0..8).await;
+    receiver.wait_for("/hook", 8).await;
+    let _second = Connector::start(&target(Config::on(&broker))).await;
+
+    first.kill9();
+
+    let seen = receiver.wait_long_for("/hook", 16, secs(30)).await;
+    let bodies: std::collections::HashSet<_> = seen[8..].iter().map(|r| r.body.clone()).collect();
+    assert_eq!(bodies.len(), 8);
+}
+
+#[tokio::test]
+async fn a_slow_answer_is_no_crash() {
+    let broker = Broker::start().await;
+    let receiver = Receiver::start().await;
+    // Longer than the consumer's `ack_wait`: only progress acks keep the message ours.
+    receiver.always("/hook", Answer::ok().after(secs(25)));
+    let target = |config: Config| config.target("policy", "a", &receiver.url("/hook"), "timeout = \"40s\"");
+    let _one = Connector::start(&target(Config::on(&broker))).await;
+    let _two = Connector::start(&target(Config::on(&broker))).await;
+
+    broker.publish("a", "1").await;
+
+    receiver.wait_for("/hook", 1).await;
+    let settled = async || broker.outstanding(EVENTS, "natshook-policy").await == Some((0, 0));
+    until("the slow answer is taken", secs(35), settled).await;
+    assert_eq!(receiver.count("/hook"), 1);
+}

@@ -1,0 +1,22 @@
+//! Sentences about natshook over real parts: a real nats-server, a real HTTP receiver and the real
+//! binary. Each test has its own of each, on 127.0.0.1.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+mod bad_input;
+mod broker_auth;
+mod broker_faults;
+mod commands;
+mod config_errors;
+mod core_mode;
+mod crashes;
+mod dead_letters;
+mod delivery;
+mod harness;
+mod lifecycle;
+mod outcomes;
+mod permissions;
+mod requests;
+mod retries;
+mod secrets;

@@ -1,0 +1,84 @@
+//! The configuration of the connector under test, as TOML text.
+
+use super::{Broker, free_port};
+
+/// What every test needs; a test adds its targets and sections as text.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    pub(crate) admin_port: u16,
+    top: String,
+    nats: String,
+    stream: String,
+    rest: String,
+}
+
+impl Config {
+    /// A connector on `broker` that may deliver to receivers on this machine and creates its stream.
+    pub(crate) fn on(broker: &Broker) -> Self {
+        Self {
+            admin_port: free_port(),
+            top: String::new(),
+            nats: format!("servers = [{:?}]", broker.url()),
+            stream: "name = \"EVENTS\"\ncreate = true".to_owned(),
+            rest: String::new(),
+        }
+    }
+
+    /// A configuration whose broker nobody will ask.
+    pub(crate) fn offline() -> Self {
+        Self {
+            admin_port: free_port(),
+            top: String::new(),
+            nats: "servers = [\"nats://127.0.0.1:4222\"]".to_owned(),
+            stream: "name = \"EVENTS\"\ncreate = true".to_owned(),
+            rest: String::new(),
+        }
+    }
+
+    /// A line before the first section.
+    pub(crate) fn top(mut self, line: &str) -> Self {
+        self.top = format!("{}{line}\n", self.top);
+        self
+    }
+
+    /// Lines of the section `[nats]`, beside `servers`.
+    pub(crate) fn nats(mut self, lines: &str) -> Self {
+        self.nats = format!("{}\n{lines}", self.nats);
+        self
+    }
+
+    /// The whole section `[nats]`.
+    pub(crate) fn nats_instead(mut self, lines: &str) -> Self {
+        self.nats = lines.to_owned();
+        self
+    }
+
+    /// The whole section `[stream]`.
+    pub(crate) fn stream_instead(mut self, lines: &str) -> Self {
+        self.stream = lines.to_owned();
+        self
+    }
+
+    /// A target; `subjects` as in `"a, b.>"`, `more` holds further lines of it.
+    pub(crate) fn target(mut self, name: &str, subjects: &str, url: &str, more: &str) -> Self {
+        let subjects: Vec<_> = subjects.split(", ").collect();
+        self.rest.push_str(&format!(
+            "\n[[targets]]\nname = {name:?}\nsubjects = {subjects:?}\nurl = {url:?}\n{more}\n"
+        ));
+        self
+    }
+
+    /// Any other text.
+    pub(crate) fn and(mut self, text: &str) -> Self {
+        self.rest = format!("{}\n{text}\n", self.rest);
+        self
+    }
+
+    pub(crate) fn text(&self) -> String {
+        let Self { admin_port, top, nats, stream, rest } = self;
+        format!(
+            "{top}\n[nats]\n{nats}\n\n[stream]\n{stream}\n\n[admin]\nlisten = \"127.0.0.1:{admin_port}\"\n\n\
+             [egress]\nallow = [\"127.0.0.0/8\"]\nallow_http = true\n{rest}"
+        )
+    }
+}

@@ -1,0 +1,202 @@
+//! The real binary as a child process.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::{Config, http, secs, signal, until, until_some};
+
+/// A running natshook. Its output is kept, and shown when the test fails.
+#[derive(Debug)]
+pub(crate) struct Connector {
+    pub(crate) admin_port: u16,
+    child: Child,
+    output: Arc<Mutex<String>>,
+    reading: Vec<std::thread::JoinHandle<()>>,
+    _dir: TempDir,
+}
+
+impl Drop for Connector {
+    fn drop(&mut self) {
+        self.kill9();
+        if std::thread::panicking() {
+            eprintln!("--- natshook {}\n{}", self.child.id(), self.output());
+        }
+    }
+}
+
+impl Connector {
+    /// Starts natshook and waits until it is ready.
+    pub(crate) async fn start(config: &Config) -> Self {
+        Self::start_with(config, &[]).await
+    }
+
+    /// Starts natshook with these environment variables and waits until it is ready.
+    pub(crate) async fn start_with(config: &Config, env: &[(&str, &str)]) -> Self {
+        let mut connector = Self::spawn(config, env);
+        connector.wait_until_ready().await;
+        connector
+    }
+
+    /// Starts natshook and does not wait.
+    pub(crate) fn spawn(config: &Config, env: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let file = dir.path().join("natshook.toml");
+        std::fs::write(&file, config.text()).expect("the configuration can be written");
+        let mut child = command()
+            .args(["--log-format", "json", "run", "--config"])
+            .arg(&file)
+            .env("RUST_LOG", "natshook=debug")
+            .envs(env.iter().copied())
+            .current_dir(dir.path())
+            .spawn()
+            .expect("natshook starts");
+        let output = Arc::new(Mutex::new(String::new()));
+        let pipes: [Box<dyn Read + Send>; 2] =
+            [Box::new(child.stdout.take().expect("piped")), Box::new(child.stderr.take().expect("piped"))];
+        let reading = pipes.map(|pipe| keep(pipe, Arc::clone(&output))).into();
+        Self { admin_port: config.admin_port, child, output, reading, _dir: dir }
+    }
+
+    pub(crate) async fn wait_until_ready(&mut self) {
+        let port = self.admin_port;
+        until("natshook is ready", secs(20), async || {
+            if let Some(status) = self.exited() {
+                panic!("natshook ended before it was ready: {status}");
+            }
+            http::get(port, "/readyz").await.is_some_and(|(status, _)| status == 200)
+        })
+        .await;
+    }
+
+    /// The status of an admin path, once natshook answers at all.
+    pub(crate) async fn get(&self, path: &str) -> (u16, String) {
+        let port = self.admin_port;
+        until_some("the admin address answers", secs(10), async || http::get(port, path).await).await
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        signal(self.pid(), name);
+    }
+
+    /// SIGTERM; natshook must end with exit code 0 within its grace period.
+    pub(crate) async fn stop(&mut self) {
+        self.signal("TERM");
+        let status = self.wait_for_exit(secs(40)).await;
+        assert_eq!(status.code(), Some(0), "after SIGTERM: {status}\n{}", self.output());
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill9(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        for reader in self.reading.drain(..) {
+            let _ = reader.join();
+        }
+    }
+
+    pub(crate) fn exited(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("our own child")
+    }
+
+    pub(crate) async fn wait_for_exit(&mut self, within: Duration) -> ExitStatus {
+        let status = until_some("natshook ends", within, async || self.exited()).await;
+        for reader in self.reading.drain(..) {
+            let _ = reader.join();
+        }
+        status
+    }
+
+    /// All that natshook has written so far.
+    pub(crate) fn output(&self) -> String {
+        self.output.lock().expect("lock").clone()
+    }
+
+    /// Waits until natshook has written a line that holds all of `words`, and returns it.
+    pub(crate) async fn wait_for_line(&self, words: &[&str]) -> String {
+        let what = format!("natshook writes a line with {words:?}");
+        let holds = |line: &&str| words.iter().all(|word| line.contains(word));
+        until_some(&what, secs(20), async || self.output().lines().find(holds).map(str::to_owned)).await
+    }
+
+    /// The most memory the process ever had resident, in MiB.
+    pub(crate) fn peak_memory_mib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("Linux tells");
+        let kib = line.split_whitespace().nth(1).expect("a number");
+        kib.parse::<u64>().expect("a number") / 1024
+    }
+}
+
+fn keep(pipe: impl Read + Send + 'static, output: Arc<Mutex<String>>) -> std::thread::JoinHandle<()> {
+    std::thread::spawn(move || {
+        let mut pipe = BufReader::new(pipe);
+        let mut line = Vec::new();
+        while pipe.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
+            output.lock().expect("lock").push_str(&String::from_utf8_lossy(&line));
+            line.clear();
+        }
+    })
+}
+
+/// The binary, with nothing of the surroundings that could steer it.
+fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_natshook"));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    for (name, _) in std::env::vars_os() {
+        let name_text = name.to_string_lossy().to_ascii_uppercase();
+        if name_text.starts_with("NATSHOOK") || name_text.ends_with("_PROXY") || name_text == "RUST_LOG" {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// What a command that ends by itself left behind.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Finished {
+    /// Both outputs, for asserts that do not care which.
+    pub(crate) fn all(&self) -> String {
+        format!("{}{}", self.stdout, self.stderr)
+    }
+}
+
+/// Runs `natshook ARGS` to its end, which must come within 30 s.
+pub(crate) async fn natshook(args: &[&str]) -> Finished {
+    natshook_in(args, &[]).await
+}
+
+/// Like [`natshook`], with environment variables.
+pub(crate) async fn natshook_in(args: &[&str], env: &[(&str, &str)]) -> Finished {
+    let mut command = tokio::process::Command::from(command());
+    command.args(args).envs(env.iter().copied()).kill_on_drop(true);
+    let finished = tokio::time::timeout(secs(30), command.output()).await;
+    let finished = finished.unwrap_or_else(|_| panic!("natshook {args:?} does not end")).expect("it starts");
+    Finished {
+        code: finished.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&finished.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&finished.stderr).into_owned(),
+    }
+}
+
+/// Runs `natshook ARGS --config FILE` to its end.
+pub(crate) async fn natshook_with(config: &Config, args: &[&str]) -> Finished {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let file = dir.path().join("natshook.toml");
+    std::fs::write(&file, config.text()).expect("the configuration can be written");
+    let file = file.to_string_lossy();
+    natshook(&[args, &["--config", &file]].concat()).await
+}

@@ -1,0 +1,38 @@
+//! The harness: a real broker, a scripted receiver and the real binary, each bound to 127.0.0.1 and
+//! ended with the test that started it.
+
+pub(crate) mod broker;
+pub(crate) mod certs;
+pub(crate) mod config;
+pub(crate) mod connector;
+pub(crate) mod http;
+pub(crate) mod receiver;
+pub(crate) mod signatures;
+pub(crate) mod wait;
+
+pub(crate) use broker::Broker;
+pub(crate) use config::Config;
+pub(crate) use connector::{Connector, natshook, natshook_in};
+pub(crate) use receiver::{Answer, Receiver};
+pub(crate) use wait::{millis, secs, throughout, until, until_some};
+
+use std::net::TcpListener;
+
+/// A port nobody listens on, below the range from which the kernel takes the ports of outgoing
+/// connections: a client that dials a closed port of that range can meet itself.
+pub(crate) fn free_port() -> u16 {
+    for _ in 0..1_000 {
+        let port = fastrand::u16(12_000..32_000);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no free port between 12000 and 32000");
+}
+
+/// Sends `name` ("TERM", "STOP", …) to one process of ours.
+pub(crate) fn signal(pid: u32, name: &str) {
+    let command = format!("kill -{name} {pid}");
+    let status = std::process::Command::new("sh").args(["-c", &command]).status().expect("sh runs");
+    assert!(status.success(), "{command}: {status}");
+}
