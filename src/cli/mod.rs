@@ -135,6 +135,18 @@ enum Failure {
     /// A message was not stored.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A message was published, and no stream has stored it.
+    #[error(
+        "{subject}: published, but no stream has the subject, so it is not stored; `natshook run` makes a stream for the \
+         subjects of its targets"
+    )]
+    NotStored {
+        /// Where it was published.
+        subject: String,
+    },
+    /// Something outside is not as the config needs it; what it is has been printed.
+    #[error("{0} of {1} checks failed")]
+    Checks(usize, usize),
     /// The HTTP client cannot be made.
     #[error(transparent)]
     HttpClient(#[from] HttpClientError),
@@ -155,6 +167,8 @@ impl Failure {
             | Self::Connect(_)
             | Self::Broker(_)
             | Self::Store(_)
+            | Self::NotStored { .. }
+            | Self::Checks(..)
             | Self::HttpClient(_)
             | Self::NotDelivered(_) => ExitCode::FAILURE,
         }

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
+use bytes::Bytes;
 use clap::Args;
 use url::Url;
 
 use super::{Failure, Global, body, print, process};
 use crate::{
-    config::{InstanceName, Nats, NatsAuth, ServerUrl, Tls},
+    config::{Config, InstanceName, Nats, NatsAuth, ServerUrl, SourceKind, Tls},
     message::Headers,
     source::{self, StoreError},
     subject::Pattern,
@@ -19,8 +20,8 @@ const DEFAULT_SERVER: &str = "nats://127.0.0.1:4222";
 /// Publish a message
 ///
 /// Where a stream has the subject, waits until the stream has stored the message and prints where; else publishes
-/// it plainly, for whoever listens at the moment. Reads only [nats] and name of the config; without a config file
-/// it talks to nats://127.0.0.1:4222.
+/// it plainly, for whoever listens at the moment, and exits 1 unless the config says source = "core". Without a
+/// config file it talks to nats://127.0.0.1:4222.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -71,49 +72,55 @@ fn server(text: &str) -> Result<ServerUrl, String> {
     url.ok_or_else(|| "expected an address such as nats://127.0.0.1:4222 or tls://nats.example".to_owned())
 }
 
+/// Where to publish.
+struct Place {
+    nats: Nats,
+    name: InstanceName,
+    source: SourceKind,
+}
+
 impl Publish {
     pub(super) fn execute(&self, global: &Global) -> Result<(), Failure> {
-        let (nats, name) = self.broker(global)?;
+        let place = self.place(global)?;
         let payload = body::read(&self.body)?;
-        let headers = Headers(self.headers.clone());
-        process::block_on(async {
-            let broker = source::connect(&nats, &name).await?;
-            match broker.store(&self.subject, &headers, payload.clone()).await {
-                Ok(stored) if stored.duplicate => print(&format!(
-                    "{}: stream {} has a message with this Nats-Msg-Id already, sequence {}; not stored again\n",
-                    self.subject, stored.stream, stored.sequence
-                )),
-                Ok(stored) => print(&format!(
-                    "{}: stored in stream {}, sequence {}\n",
-                    self.subject, stored.stream, stored.sequence
-                )),
-                Err(StoreError::NoStream(_)) => {
-                    broker.publish(&self.subject, &headers, payload).await?;
-                    broker.flush().await?;
-                    print(&format!(
-                        "{}: published, not stored: no stream has the subject (natshook run makes one for its targets)\n",
-                        self.subject
-                    ))
-                }
-                Err(error) => Err(error.into()),
-            }
-        })
+        let done = process::block_on(self.publish(&place, payload))?;
+        print(&format!("{}: {done}\n", self.subject))
     }
 
-    fn broker(&self, global: &Global) -> Result<(Nats, InstanceName), Failure> {
+    async fn publish(&self, place: &Place, payload: Bytes) -> Result<String, Failure> {
+        let headers = Headers(self.headers.clone());
+        let broker = source::connect(&place.nats, &place.name).await?;
+        match broker.store(&self.subject, &headers, payload.clone()).await {
+            Ok(stored) if stored.duplicate => Ok(format!(
+                "not stored again: stream {} has a message with this Nats-Msg-Id already, sequence {}",
+                stored.stream, stored.sequence
+            )),
+            Ok(stored) => Ok(format!("stored in stream {}, sequence {}", stored.stream, stored.sequence)),
+            Err(StoreError::NoStream(_)) => {
+                broker.publish(&self.subject, &headers, payload).await?;
+                broker.flush().await?;
+                match place.source {
+                    SourceKind::Core => Ok("published".to_owned()),
+                    SourceKind::JetStream => Err(Failure::NotStored { subject: self.subject.clone() }),
+                }
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The broker of `--server`, or of the config, or the default one where there is no config either.
+    fn place(&self, global: &Global) -> Result<Place, Failure> {
         let server = match &self.server {
             Some(server) => server.clone(),
             None if global.config.is_some() || Path::new(Global::DEFAULT_CONFIG).exists() => {
-                let config = global.load()?;
-                return Ok((config.nats, config.name));
+                let Config { nats, name, source, .. } = global.load()?;
+                return Ok(Place { nats, name, source });
             }
             None => server(DEFAULT_SERVER).map_err(Failure::Usage)?,
         };
-        let name = InstanceName::new("natshook").ok_or_else(|| Failure::Usage("no name".to_owned()))?;
-        Ok((
-            Nats { servers: vec![server], auth: NatsAuth::None, tls: Tls::default(), inbox_prefix: None },
-            name,
-        ))
+        let nats =
+            Nats { servers: vec![server], auth: NatsAuth::None, tls: Tls::default(), inbox_prefix: None };
+        Ok(Place { nats, name: InstanceName::default(), source: SourceKind::JetStream })
     }
 }
 
