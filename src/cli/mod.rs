@@ -1,11 +1,14 @@
 //! The command line: one file per command, and here what they share: arguments, errors, exit codes, stdout.
 //! Results go to stdout, logs and errors to stderr. Nothing here knows the broker's or HTTP's client.
 
+mod body;
 mod check;
 mod completions;
+mod process;
+mod publish;
 mod run;
 mod schema;
-mod shutdown;
+mod send;
 
 use std::{
     io::{self, Write},
@@ -18,6 +21,8 @@ use clap::{Args, Parser, Subcommand, error::ErrorKind};
 use crate::{
     config::{Config, LoadError},
     connector::RunError,
+    sender::HttpClientError,
+    source::{BrokerError, ConnectError, StoreError},
     telemetry::{self, LogFormat},
 };
 
@@ -72,6 +77,8 @@ struct Global {
 enum Command {
     Run(run::Run),
     Check(check::Check),
+    Publish(publish::Publish),
+    Send(send::Send),
     Schema(schema::Schema),
     Completions(completions::Completions),
 }
@@ -105,12 +112,47 @@ enum Failure {
     /// Stdout cannot be written.
     #[error("cannot write to stdout: {0}")]
     Stdout(io::Error),
-    /// natshook does not run.
-    #[error(transparent)]
-    Run(#[from] RunError),
     /// The async runtime cannot be built.
     #[error("cannot start the runtime: {0}")]
     Runtime(io::Error),
+    /// The connector cannot run.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// A body cannot be read.
+    #[error("cannot read {name}: {cause}")]
+    Body {
+        /// From where.
+        name: String,
+        /// What the system says.
+        cause: io::Error,
+    },
+    /// There is no connection to the broker.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The broker did not do what it was asked.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// A message was not stored.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A message was published, and no stream has stored it.
+    #[error(
+        "{subject}: published, but no stream has the subject, so it is not stored; `natshook run` makes a stream for the \
+         subjects of its targets"
+    )]
+    NotStored {
+        /// Where it was published.
+        subject: String,
+    },
+    /// Something outside is not as the config needs it; what it is has been printed.
+    #[error("{0} of {1} checks failed")]
+    Checks(usize, usize),
+    /// The HTTP client cannot be made.
+    #[error(transparent)]
+    HttpClient(#[from] HttpClientError),
+    /// A test request did not end in a 2xx.
+    #[error("not delivered; {0}")]
+    NotDelivered(&'static str),
 }
 
 impl Failure {
@@ -118,7 +160,17 @@ impl Failure {
         match self {
             Self::Config(_) => EXIT_BAD_CONFIG.into(),
             Self::Usage(_) => 2.into(),
-            Self::Stdout(_) | Self::Runtime(_) | Self::Run(_) => ExitCode::FAILURE,
+            Self::Stdout(_)
+            | Self::Runtime(_)
+            | Self::Run(_)
+            | Self::Body { .. }
+            | Self::Connect(_)
+            | Self::Broker(_)
+            | Self::Store(_)
+            | Self::NotStored { .. }
+            | Self::Checks(..)
+            | Self::HttpClient(_)
+            | Self::NotDelivered(_) => ExitCode::FAILURE,
         }
     }
 }
@@ -151,15 +203,11 @@ fn execute(cli: &Cli) -> Result<(), Failure> {
     match &cli.command {
         Command::Run(command) => command.execute(&cli.global),
         Command::Check(command) => command.execute(&cli.global),
+        Command::Publish(command) => command.execute(&cli.global),
+        Command::Send(command) => command.execute(&cli.global),
         Command::Schema(command) => command.execute(),
         Command::Completions(command) => command.execute(),
     }
-}
-
-/// Runs `future` on this thread. One thread is faster here than several: a delivery has nothing to hand over.
-fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    Ok(runtime.map_err(Failure::Runtime)?.block_on(future))
 }
 
 /// Writes to stdout. A reader that has seen enough (`natshook schema | head`) is no failure.

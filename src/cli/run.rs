@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{Failure, Global, block_on, shutdown};
+use super::{Failure, Global, process};
 use crate::connector;
 
 /// Deliver messages, until SIGTERM or SIGINT
@@ -16,6 +16,9 @@ pub(super) struct Run {}
 impl Run {
     pub(super) fn execute(&self, global: &Global) -> Result<(), Failure> {
         let config = global.load()?;
-        block_on(async { connector::run(config, shutdown::first_signal()?).await.map_err(Failure::from) })?
+        process::block_on(async {
+            let shutdown = process::shutdown_signal().map_err(Failure::Runtime)?;
+            Ok(connector::run(config, shutdown).await?)
+        })
     }
 }

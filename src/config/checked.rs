@@ -37,6 +37,12 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InstanceName(String);
 
+impl Default for InstanceName {
+    fn default() -> Self {
+        Self("natshook".to_owned())
+    }
+}
+
 impl InstanceName {
     /// `None` when `text` breaks the rule for names (see [`crate::target::is_name`]).
     #[must_use]

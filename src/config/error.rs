@@ -392,7 +392,7 @@ fn suggestion(nearest: Option<&str>, known: &[String]) -> String {
 }
 
 fn reserved_reason(name: &str) -> &'static str {
-    match name {
+    match name.to_ascii_lowercase().as_str() {
         "authorization" | "proxy-authorization" => "credentials belong in auth",
         "webhook-id" | "webhook-timestamp" | "webhook-signature" | "natshook-subject"
         | "natshook-attempt" => "natshook sets it itself",

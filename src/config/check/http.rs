@@ -105,7 +105,7 @@ pub(super) fn pass_headers(
 fn header_name(text: &str, path: &Path, errors: &mut Errors) -> Option<HeaderName> {
     let name = legal_header_name(text, path, errors)?;
     if is_reserved(&name) {
-        errors.add(path, Problem::ReservedHeader { found: name.as_str().to_owned() });
+        errors.add(path, Problem::ReservedHeader { found: text.to_owned() });
         return None;
     }
     Some(name)
@@ -164,22 +164,23 @@ fn basic(raw: raw::Basic, path: &Path, errors: &mut Errors) -> Option<Auth> {
 }
 
 fn auth_header(raw: raw::AuthHeader, path: &Path, errors: &mut Errors) -> Option<Auth> {
-    let name = raw.name.require(&path.key("name"), errors);
-    let name = name.and_then(|text| legal_header_name(&text.0, &path.key("name"), errors));
-    // A scheme of the receiver's own ("Authorization: ApiKey …") is written here.
-    let name = name.filter(|name| {
-        let refused = is_reserved(name) && name != AUTHORIZATION;
-        if refused {
-            errors.add(&path.key("name"), Problem::ReservedHeader { found: name.as_str().to_owned() });
-        }
-        !refused
-    });
+    let written = raw.name.require(&path.key("name"), errors).map(|text| text.0);
+    let name = written.and_then(|text| auth_header_name(&text, &path.key("name"), errors));
     if raw.value.is_absent() {
         errors.add(&path.key("value"), Problem::Missing { allowed: "a secret" });
     }
     let value = secret(raw.value, &path.key("value"), errors);
     let value = value.and_then(|value| sensitive("", &value, &path.key("value"), errors));
     Some(Auth::Header(name?, value?))
+}
+
+/// A scheme of the receiver's own ("Authorization: ApiKey …") is written as such a header.
+fn auth_header_name(text: &str, path: &Path, errors: &mut Errors) -> Option<HeaderName> {
+    let name = legal_header_name(text, path, errors)?;
+    if name == AUTHORIZATION {
+        return Some(name);
+    }
+    header_name(text, path, errors)
 }
 
 fn sensitive(scheme: &str, secret: &SecretString, path: &Path, errors: &mut Errors) -> Option<HeaderValue> {

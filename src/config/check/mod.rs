@@ -25,7 +25,6 @@ use super::{
 use crate::egress::Guard;
 use bounds::{DAY, HOUR, SECOND, bytes, count, duration};
 
-const DEFAULT_NAME: &str = "natshook";
 const DEFAULT_STREAM: &str = "EVENTS";
 const DEFAULT_LISTEN: &str = "127.0.0.1:8822";
 const DEFAULT_GRACE_PERIOD: Duration = Duration::from_secs(35);
@@ -41,14 +40,12 @@ pub(super) fn check(tree: Value, mut errors: Errors) -> Result<Config, Vec<Confi
     let root =
         serde_json::from_value::<Section<raw::Root>>(tree).unwrap_or_default().open(&here, &mut errors);
     let config = root_table(root, &here, &mut errors);
-    match (config, errors.into_list()) {
-        (Some(config), errors) if errors.is_empty() => Ok(config),
-        (_, errors) => Err(errors),
-    }
+    let errors = errors.into_list();
+    if errors.is_empty() { Ok(config) } else { Err(errors) }
 }
 
-fn root_table(raw: raw::Root, here: &Path, errors: &mut Errors) -> Option<Config> {
-    let name = instance_name(raw.name, &here.key("name"), errors)?;
+fn root_table(raw: raw::Root, here: &Path, errors: &mut Errors) -> Config {
+    let name = instance_name(raw.name, &here.key("name"), errors);
     let source = raw.source.take(&here.key("source"), errors).map_or(SourceKind::JetStream, Into::into);
     let shutdown = shutdown(raw.shutdown, &here.key("shutdown"), errors);
     let nats = nats::check(raw.nats, &here.key("nats"), errors);
@@ -59,19 +56,15 @@ fn root_table(raw: raw::Root, here: &Path, errors: &mut Errors) -> Option<Config
     let egress = egress(raw.egress, &here.key("egress"), errors);
     let context = target::Context { name: &name, source, guard: &egress };
     let targets = target::all(raw.defaults, raw.targets, &context, here, errors);
-    Some(Config { name, source, nats, stream, retry_queue, dead_letter, admin, egress, shutdown, targets })
+    Config { name, source, nats, stream, retry_queue, dead_letter, admin, egress, shutdown, targets }
 }
 
-fn instance_name(raw: Field<Text>, path: &Path, errors: &mut Errors) -> Option<InstanceName> {
-    let written = raw.take(path, errors).map(|text| text.0);
-    let fallback = || InstanceName::new(DEFAULT_NAME);
-    match written {
-        None => fallback(),
-        Some(found) => InstanceName::new(&found).or_else(|| {
-            errors.add(path, Problem::Name { found });
-            fallback()
-        }),
-    }
+fn instance_name(raw: Field<Text>, path: &Path, errors: &mut Errors) -> InstanceName {
+    let Some(Text(found)) = raw.take(path, errors) else { return InstanceName::default() };
+    InstanceName::new(&found).unwrap_or_else(|| {
+        errors.add(path, Problem::Name { found });
+        InstanceName::default()
+    })
 }
 
 fn shutdown(raw: Section<raw::Shutdown>, path: &Path, errors: &mut Errors) -> Shutdown {

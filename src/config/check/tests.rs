@@ -96,7 +96,7 @@ fn every_class_of_error_is_named_with_its_key() {
         ("method = \"post\"", "in capitals"),
         (
             "headers = { Host = \"x\" }",
-            "targets[0].headers.Host (target \"a\"): the header \"host\" is reserved: it belongs",
+            "targets[0].headers.Host (target \"a\"): the header \"Host\" is reserved: it belongs",
         ),
         ("headers = { Authorization = \"x\" }", "credentials belong in auth"),
         ("headers = { Webhook-Id = \"x\" }", "natshook sets it itself"),
