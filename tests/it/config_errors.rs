@@ -182,7 +182,10 @@ async fn headers_auth_and_signing_that_cannot_work_are_named() {
             &target_with("headers = { \"webhook-signature\" = \"3\" }"),
             &["targets[0].headers", "webhook-signature"],
         ),
-        (&target_with("pass_headers = [\"Authorization\"]"), &["targets[0].pass_headers[0]", "Authorization"]),
+        (
+            &target_with("pass_headers = [\"Authorization\"]"),
+            &["targets[0].pass_headers[0]", "Authorization"],
+        ),
         (
             &target_with("auth = { bearer = \"a\", basic = { user = \"u\", password = \"p\" } }"),
             &["targets[0].auth"],
