@@ -11,6 +11,7 @@ mod pull;
 mod receipt;
 mod rescue;
 mod streams;
+mod watch;
 mod wire;
 
 pub use broker::{Broker, BrokerError, StoreError, Stored};
@@ -22,3 +23,4 @@ pub use receipt::{Incoming, Receipt};
 pub use streams::{
     OwnStream, StreamRole, TargetStream, covering_streams, ensure_own_stream, ensure_source_streams,
 };
+pub use watch::Watch;
