@@ -157,7 +157,17 @@ async fn listener(host: &str, port: u16) -> Listener {
 /// PATH and in the folder of tools that `make` fills.
 fn find(at: &str) -> Result<PathBuf, BrokerStartError> {
     let mut tried = Vec::new();
-    for path in candidates() {
+    let candidates = match named() {
+        Some(named) => vec![named],
+        None => {
+            let in_path = in_path();
+            if in_path.is_empty() {
+                tried.push("none in PATH".to_owned());
+            }
+            in_path.into_iter().chain(in_tools()).collect()
+        }
+    };
+    for path in candidates {
         match version(&path) {
             Some(found) if found >= OLDEST => return Ok(path),
             Some((major, minor)) => tried.push(format!("{} is {major}.{minor}", path.display())),
@@ -165,26 +175,29 @@ fn find(at: &str) -> Result<PathBuf, BrokerStartError> {
             None => tried.push(format!("{} does not exist", path.display())),
         }
     }
-    if tried.is_empty() {
-        tried.push("none in PATH".to_owned());
-    }
     Err(BrokerStartError::NotFound { tried, at: at.to_owned() })
 }
 
-fn candidates() -> Vec<PathBuf> {
-    if let Some(named) = env::var_os("NATSHOOK_NATS_SERVER").filter(|named| !named.is_empty()) {
-        return vec![named.into()];
-    }
-    let name = format!("nats-server{}", env::consts::EXE_SUFFIX);
+fn named() -> Option<PathBuf> {
+    env::var_os("NATSHOOK_NATS_SERVER").filter(|named| !named.is_empty()).map(PathBuf::from)
+}
+
+fn program() -> String {
+    format!("nats-server{}", env::consts::EXE_SUFFIX)
+}
+
+fn in_path() -> Vec<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
-    let mut candidates: Vec<PathBuf> = env::split_paths(&path).map(|folder| folder.join(&name)).collect();
-    candidates.retain(|candidate| candidate.is_file());
-    candidates.push(Path::new("target/tools").join(&name));
+    env::split_paths(&path).map(|folder| folder.join(program())).filter(|found| found.is_file()).collect()
+}
+
+fn in_tools() -> Vec<PathBuf> {
+    let mut found = vec![Path::new("target/tools").join(program())];
     // The same folder, when natshook is not called from the repository's root: target/debug/natshook.
     if let Some(target) = env::current_exe().ok().as_deref().and_then(Path::parent).and_then(Path::parent) {
-        candidates.push(target.join("tools").join(&name));
+        found.push(target.join("tools").join(program()));
     }
-    candidates
+    found
 }
 
 /// Major and minor version of a nats-server, which says `nats-server: v2.12.8`.

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     config::{
         InstanceName, SourceKind,
-        error::{Errors, Path, Problem},
+        error::{Errors, KeyPath, Problem},
         field::{Field, Section, Written},
         raw,
         value::{OneOrMore, Text},
@@ -29,7 +29,7 @@ pub(super) fn all(
     defaults: Section<raw::Policy>,
     targets: Field<Vec<Section<raw::Target>>>,
     context: &Context<'_>,
-    root: &Path,
+    root: &KeyPath,
     errors: &mut Errors,
 ) -> Vec<Target> {
     let path = root.key("defaults");
@@ -66,7 +66,7 @@ fn one(
     raw: raw::Target,
     defaults: &Policy,
     context: &Context<'_>,
-    path: &Path,
+    path: &KeyPath,
     errors: &mut Errors,
 ) -> (Option<TargetName>, Option<Target>) {
     let name = name(raw.name, &path.key("name"), errors);
@@ -96,7 +96,7 @@ fn one(
     (name, target)
 }
 
-fn name(raw: Field<Text>, path: &Path, errors: &mut Errors) -> Option<TargetName> {
+fn name(raw: Field<Text>, path: &KeyPath, errors: &mut Errors) -> Option<TargetName> {
     let found = raw.require(path, errors)?.0;
     let name = TargetName::new(&found);
     if name.is_none() {
@@ -108,7 +108,7 @@ fn name(raw: Field<Text>, path: &Path, errors: &mut Errors) -> Option<TargetName
 fn subjects(
     raw: Field<OneOrMore<Text>>,
     instance: &InstanceName,
-    path: &Path,
+    path: &KeyPath,
     errors: &mut Errors,
 ) -> Vec<Pattern> {
     if raw.is_absent() {

@@ -281,6 +281,10 @@ fn targets_inherit_key_by_key_and_errors_once() {
     assert_eq!((a.retry.schedule.attempts(), b.retry.schedule.attempts()), (2, 4));
     assert_eq!(a.retry.jitter, b.retry.jitter);
     assert_eq!(a.retry.overload_wait, Duration::ZERO);
+    let text = global(
+        "[defaults.retry]\ndelays = [\"5s\", \"30s\", \"2m\", \"10m\", \"30m\", \"2h\", \"5h\", \"10h\"]",
+    );
+    assert_eq!(load(&text).unwrap().targets[0].retry.overload_wait, Duration::from_secs(60));
     let text = format!("[defaults]\ntimeout = \"x\"\n{}{}", target(""), target("").replace("\"a\"", "\"b\""));
     assert_eq!(errors(&text).len(), 1);
 }
