@@ -10,20 +10,14 @@ use crate::{
     disposition::Reason,
     envelope,
     message::Delivery,
-    retry_queue::store_once,
-    source::{Broker, StoreError},
+    source::{Broker, OwnStream, StoreError},
 };
 
 /// Where dead letters go.
 #[derive(Clone, Debug)]
 pub enum DeadLetters {
     /// To the stream; they are safe once it has confirmed them.
-    Stream {
-        /// The connection.
-        broker: Arc<Broker>,
-        /// Whose.
-        name: InstanceName,
-    },
+    Stream(OwnStream),
     /// To the subject, for whoever listens.
     Plain {
         /// The connection.
@@ -34,6 +28,15 @@ pub enum DeadLetters {
 }
 
 impl DeadLetters {
+    /// Where dead letters go, for people.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match self {
+            Self::Stream(stream) => stream.name(),
+            Self::Plain { name, .. } => name.dead_letter_subject("*"),
+        }
+    }
+
     /// Stores `delivery` with `reason`. On success the message that it came from may be acked.
     ///
     /// A body that the server does not take together with the headers is left out; the headers then say where
@@ -43,27 +46,24 @@ impl DeadLetters {
     /// It is not stored, or nobody knows; trying again is safe.
     pub async fn put(&self, delivery: &Delivery, target: &str, reason: Reason) -> Result<(), StoreError> {
         let mut headers = envelope::dead_letter_headers(delivery, target, reason);
+        let payload = delivery.message.payload.clone();
         match self {
             Self::Plain { broker, name } => {
-                let subject = name.dead_letter_subject(target);
-                Ok(broker.publish(&subject, &headers, delivery.message.payload.clone()).await?)
+                Ok(broker.publish(&name.dead_letter_subject(target), &headers, payload).await?)
             }
-            Self::Stream { broker, name } => {
-                let subject = name.dead_letter_subject(target);
-                match store_once(broker, &subject, headers.clone(), delivery).await {
-                    Err(StoreError::TooLarge { bytes, max_payload }) => {
-                        tracing::error!(
-                            target,
-                            bytes,
-                            max_payload,
-                            "a dead letter is stored without its body: the server's max_payload is too small for it"
-                        );
-                        envelope::note_omitted_body(&mut headers, &delivery.message);
-                        broker.store(&subject, &headers, Bytes::new()).await.map(|_| ())
-                    }
-                    other => other,
+            Self::Stream(stream) => match stream.store(target, headers.clone(), payload).await {
+                Err(StoreError::TooLarge { bytes, max_payload }) => {
+                    tracing::error!(
+                        target,
+                        bytes,
+                        max_payload,
+                        "a dead letter is stored without its body: the server's max_payload is too small for it"
+                    );
+                    envelope::note_omitted_body(&mut headers, &delivery.message);
+                    stream.store(target, headers, Bytes::new()).await
                 }
-            }
+                other => other,
+            },
         }
     }
 }

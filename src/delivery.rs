@@ -72,7 +72,7 @@ impl Courier {
                 biased;
                 () = &mut work => break,
                 () = sleep(PROGRESS_EVERY) => receipt.progress().await,
-                () = self.ending.abandon.cancelled() => {
+                () = self.ending.abandon.cancelled(), if receipt.takes_back() => {
                     receipt.hand_back(Duration::ZERO).await;
                     break;
                 }
@@ -90,11 +90,14 @@ impl Courier {
             return self.settle(delivery, Disposition::DeadLetter(reason), receipt).await;
         }
         loop {
-            let Some(disposition) = self.attempt(&mut delivery).await else {
+            let Some(disposition) = self.attempt(&mut delivery, receipt).await else {
                 return self.hand_back(delivery, receipt).await;
             };
             match (disposition, &self.retry_queue) {
-                (Disposition::Retry { at }, RetryQueue::Memory) => self.wait_until(at).await,
+                (Disposition::Retry { at }, RetryQueue::Memory) if self.wait_until(at).await => {}
+                (Disposition::Retry { .. }, RetryQueue::Memory) => {
+                    return self.hand_back(delivery, receipt).await;
+                }
                 _ => return self.settle(delivery, disposition, receipt).await,
             }
         }
@@ -110,11 +113,13 @@ impl Courier {
     }
 
     /// Makes one attempt and decides what follows; `None` when natshook ends before it could begin.
-    async fn attempt(&self, delivery: &mut Delivery) -> Option<Disposition> {
+    async fn attempt(&self, delivery: &mut Delivery, receipt: &Receipt) -> Option<Disposition> {
+        // What cannot be given back is worked on to the end of the grace period.
+        let end = if receipt.takes_back() { &self.ending.drain } else { &self.ending.abandon };
         let pass = tokio::select! {
             biased;
             pass = self.lane.enter() => pass,
-            () = self.ending.drain.cancelled() => return None,
+            () = end.cancelled() => return None,
         };
         let (started, clock) = (SystemTime::now(), Instant::now());
         let end = self.sender.attempt(self.template.request(delivery, started)).await;
@@ -146,7 +151,7 @@ impl Courier {
             }
             tracing::error!(
                 target = %self.target.name, subject = delivery.message.subject, %error, ?disposition,
-                retry_in = %humantime::format_duration(wait),
+                stream = self.place(disposition), retry_in = %humantime::format_duration(wait),
                 "cannot store what was not delivered; it stays unacked until it can be stored"
             );
             tokio::select! {
@@ -172,6 +177,14 @@ impl Courier {
         }
     }
 
+    fn place(&self, disposition: Disposition) -> String {
+        match disposition {
+            Disposition::Ack => String::new(),
+            Disposition::Retry { .. } => self.retry_queue.place(),
+            Disposition::DeadLetter(_) => self.dead_letters.place(),
+        }
+    }
+
     fn tell(&self, delivery: &Delivery, disposition: Disposition) {
         let (target, message) = (&self.target.name, &delivery.message);
         let id = message.webhook_id();
@@ -192,20 +205,18 @@ impl Courier {
     /// Gives an unattempted message back to where it came from. Core NATS takes nothing back, so there it
     /// becomes a dead letter.
     async fn hand_back(&self, delivery: Delivery, receipt: &Receipt) {
-        match receipt {
-            Receipt::JetStream { .. } => receipt.hand_back(Duration::ZERO).await,
-            Receipt::Core => {
-                let disposition = Disposition::DeadLetter(Reason::ShutDown);
-                self.settle(delivery, disposition, receipt).await;
-            }
+        if receipt.takes_back() {
+            return receipt.hand_back(Duration::ZERO).await;
         }
+        self.settle(delivery, Disposition::DeadLetter(Reason::ShutDown), receipt).await;
     }
 
-    async fn wait_until(&self, at: SystemTime) {
+    /// Waits in memory; false when natshook ends first.
+    async fn wait_until(&self, at: SystemTime) -> bool {
         let wait = at.duration_since(SystemTime::now()).unwrap_or_default();
         tokio::select! {
-            () = sleep(wait) => {}
-            () = self.ending.drain.cancelled() => {}
+            () = sleep(wait) => true,
+            () = self.ending.drain.cancelled() => false,
         }
     }
 }

@@ -1,13 +1,12 @@
 //! The retry queue: where deliveries wait for their next attempt. It is a stream, so waiting survives restarts of
 //! everything and holds no slot; without JetStream it is memory, and does not.
 
-use std::{sync::Arc, time::SystemTime};
+use std::time::SystemTime;
 
 use crate::{
-    config::InstanceName,
-    envelope,
-    message::{Delivery, Headers},
-    source::{Broker, StoreError},
+    envelope::{self, Waiting},
+    message::Delivery,
+    source::{OwnStream, StoreError},
 };
 
 /// What the headers of a waiting delivery may take at most, beside the message's own.
@@ -17,12 +16,7 @@ const HEADER_BYTES_RESERVED: usize = 4096;
 #[derive(Clone, Debug)]
 pub enum RetryQueue {
     /// In the stream.
-    Stream {
-        /// The connection.
-        broker: Arc<Broker>,
-        /// Whose queue.
-        name: InstanceName,
-    },
+    Stream(OwnStream),
     /// In the delivery itself, which waits.
     Memory,
 }
@@ -32,10 +26,19 @@ impl RetryQueue {
     #[must_use]
     pub fn can_hold(&self, delivery: &Delivery) -> bool {
         match self {
-            Self::Stream { broker, .. } => {
-                delivery.message.payload.len() + HEADER_BYTES_RESERVED <= broker.max_payload()
+            Self::Stream(stream) => {
+                delivery.message.payload.len() + HEADER_BYTES_RESERVED <= stream.max_payload()
             }
             Self::Memory => true,
+        }
+    }
+
+    /// Where deliveries wait, for people.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match self {
+            Self::Stream(stream) => stream.name(),
+            Self::Memory => "memory".to_owned(),
         }
     }
 
@@ -44,44 +47,20 @@ impl RetryQueue {
     /// # Errors
     /// It is not stored, or nobody knows; trying again is safe.
     pub async fn put(&self, delivery: &Delivery, target: &str, due: SystemTime) -> Result<(), StoreError> {
-        let Self::Stream { broker, name } = self else { return Ok(()) };
+        let Self::Stream(stream) = self else { return Ok(()) };
         let headers = envelope::waiting_headers(delivery, target, due);
-        store_once(broker, &name.retry_subject(target), headers, delivery).await
+        stream.store(target, headers, delivery.message.payload.clone()).await
     }
 
-    /// Stores `delivery` again under an id of its own, with everything else as it was. A message that was handed
+    /// Stores `waiting` again under an id of its own, with everything else as it was. A delivery that was handed
     /// out often without being attempted gets a new life so, and its count of hand-outs keeps its meaning.
     ///
     /// # Errors
     /// It is not stored, or nobody knows; trying again is safe.
-    pub async fn renew(&self, waiting: &envelope::Waiting, generation: u64) -> Result<(), StoreError> {
-        let Self::Stream { broker, name } = self else { return Ok(()) };
+    pub async fn renew(&self, waiting: &Waiting, generation: u64) -> Result<(), StoreError> {
+        let Self::Stream(stream) = self else { return Ok(()) };
         let mut headers = envelope::waiting_headers(&waiting.delivery, &waiting.target, waiting.not_before);
         headers.append_to_id(&format!(":{generation}"));
-        let payload = waiting.delivery.message.payload.clone();
-        broker.store(&name.retry_subject(&waiting.target), &headers, payload).await.map(|_| ())
+        stream.store(&waiting.target, headers, waiting.delivery.message.payload.clone()).await
     }
-}
-
-/// Stores once even where the ids lie: a stream that was deleted and made again counts from 1 anew, and the broker
-/// would take another message's id for ours. What it calls a duplicate is compared, and stored under a longer
-/// id if it is another message.
-pub(crate) async fn store_once(
-    broker: &Broker,
-    subject: &str,
-    mut headers: Headers,
-    delivery: &Delivery,
-) -> Result<(), StoreError> {
-    let payload = &delivery.message.payload;
-    let stored = broker.store(subject, &headers, payload.clone()).await?;
-    if !stored.duplicate {
-        return Ok(());
-    }
-    let known = broker.published_header(&stored, envelope::PUBLISHED).await?;
-    if known.as_deref() == headers.get(envelope::PUBLISHED) {
-        return Ok(());
-    }
-    let published = headers.get(envelope::PUBLISHED).unwrap_or_default().to_owned();
-    headers.append_to_id(&format!(":{published}"));
-    broker.store(subject, &headers, payload.clone()).await.map(|_| ())
 }

@@ -9,7 +9,10 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{Method, header::RETRY_AFTER};
+use http::{
+    HeaderValue, Method,
+    header::{CONTENT_LENGTH, RETRY_AFTER},
+};
 use reqwest::{Client, Response, redirect};
 use tokio::time::timeout_at;
 use url::Url;
@@ -93,6 +96,10 @@ impl Sender {
         let deadline = Instant::now() + self.timeout;
         let mut outgoing = reqwest::Request::new(self.method.clone(), self.url.clone());
         *outgoing.headers_mut() = request.headers;
+        if request.body.is_empty() {
+            // The client leaves it out, and some receivers then answer 411 (RFC 9110, 8.6).
+            outgoing.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
         *outgoing.body_mut() = Some(request.body.into());
         match timeout_at(deadline.into(), self.http.client.execute(outgoing)).await {
             Err(_) => End::Broken(Fault::Timeout(self.timeout)),

@@ -159,18 +159,20 @@ pub fn reduce(patterns: &[Pattern]) -> Vec<Pattern> {
 #[must_use]
 pub fn disjoint(patterns: &[Pattern]) -> Vec<Pattern> {
     let mut result = reduce(patterns);
-    while let Some((i, j)) = overlapping_pair(&result) {
-        let cover = result[i].cover(&result[j]);
+    while let Some((one, two)) = overlapping_pair(&result) {
+        let cover = one.cover(two);
         result.push(cover);
         result = reduce(&result);
     }
     result
 }
 
-fn overlapping_pair(patterns: &[Pattern]) -> Option<(usize, usize)> {
-    (0..patterns.len())
-        .flat_map(|i| (i + 1..patterns.len()).map(move |j| (i, j)))
-        .find(|&(i, j)| patterns[i].overlaps(&patterns[j]))
+/// Two of `patterns` that overlap, if there are such.
+#[must_use]
+pub fn overlapping_pair(patterns: &[Pattern]) -> Option<(&Pattern, &Pattern)> {
+    let pairs =
+        patterns.iter().enumerate().flat_map(|(i, one)| patterns[i + 1..].iter().map(move |two| (one, two)));
+    pairs.into_iter().find(|(one, two)| one.overlaps(two))
 }
 
 #[cfg(test)]

@@ -40,7 +40,8 @@ pub fn init(format: LogFormat, filter: EnvFilter) {
     };
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     let done = if json {
-        builder.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init()
+        // The module is left out: `target` is the webhook target's name in our fields.
+        builder.json().flatten_event(true).with_target(false).with_span_list(false).try_init()
     } else {
         builder.with_ansi(terminal && colours_wanted()).with_target(false).try_init()
     };

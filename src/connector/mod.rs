@@ -15,7 +15,7 @@ pub use readiness::Readiness;
 
 use crate::{
     admin,
-    config::{Config, SourceKind},
+    config::{Config, SourceKind, Storage},
     dead_letter::DeadLetters,
     delivery::{Courier, Ending},
     lane::Lane,
@@ -23,7 +23,8 @@ use crate::{
     request::Template,
     retry_queue::RetryQueue,
     sender::{HttpClient, HttpClientError, Sender},
-    source::{self, Broker, ConnectError, OwnStream, StreamRole},
+    source::{self, Broker, ConnectError, OwnStream, StreamRole, ensure_source_streams},
+    subject::{Pattern, reduce},
 };
 
 const START_WAIT_MIN: Duration = Duration::from_millis(250);
@@ -74,20 +75,23 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let http = HttpClient::new(config.egress.clone())?;
     let prepared = async {
         let broker = Arc::new(connected(&config, &readiness).await?);
-        prepare(&broker, &config, &readiness).await?;
-        Ok::<_, RunError>(broker)
+        let own = OwnStreams::new(&broker, &config);
+        prepare(&broker, &config, &own).await?;
+        readiness.started();
+        Ok::<_, RunError>((broker, own))
     };
-    let broker = tokio::select! {
-        broker = prepared => broker?,
+    let (broker, own) = tokio::select! {
+        prepared = prepared => prepared?,
         () = &mut shutdown => return Ok(()),
     };
     let ending = Ending::default();
-    let mut tasks = start(&config, &broker, &http, &metrics, &readiness, &ending);
+    let mut tasks = start(&config, &broker, &own, &http, &metrics, &readiness, &ending);
     tracing::info!(targets = config.targets.len(), server = broker.version(), "natshook runs");
     let end = tokio::select! {
         () = &mut shutdown => Ok(()),
         error = defect(&mut tasks) => Err(error),
     };
+    readiness.draining();
     drain(tasks, &broker, &ending, config.shutdown.grace_period).await;
     drop(admin);
     end
@@ -113,10 +117,28 @@ async fn connected(config: &Config, readiness: &Readiness) -> Result<Broker, Run
     }
 }
 
-/// Checks what the broker can do, and makes natshook's own streams.
-async fn prepare(broker: &Broker, config: &Config, readiness: &Readiness) -> Result<(), RunError> {
+/// natshook's own streams.
+#[derive(Clone, Debug)]
+struct OwnStreams {
+    retry_queue: OwnStream,
+    dead_letters: OwnStream,
+}
+
+impl OwnStreams {
+    fn new(broker: &Arc<Broker>, config: &Config) -> Self {
+        let own = |role, storage: &Storage| {
+            OwnStream::new(Arc::clone(broker), role, config.name.clone(), storage.clone())
+        };
+        Self {
+            retry_queue: own(StreamRole::RetryQueue, &config.retry_queue),
+            dead_letters: own(StreamRole::DeadLetters, &config.dead_letter),
+        }
+    }
+}
+
+/// Checks what the broker can do, and makes the streams.
+async fn prepare(broker: &Broker, config: &Config, own: &OwnStreams) -> Result<(), RunError> {
     if config.source == SourceKind::Core {
-        readiness.started();
         return Ok(());
     }
     if !broker.is_at_least(2, 10) {
@@ -132,26 +154,31 @@ async fn prepare(broker: &Broker, config: &Config, readiness: &Readiness) -> Res
         }
         sleep(wait).await;
     }
-    let own = |role, storage| OwnStream { role, name: &config.name, storage };
-    for own in
-        [own(StreamRole::RetryQueue, &config.retry_queue), own(StreamRole::DeadLetters, &config.dead_letter)]
-    {
-        while let Err(error) = source::ensure_own_stream(broker, &own).await {
+    for stream in [&own.retry_queue, &own.dead_letters] {
+        while let Err(error) = stream.ensure().await {
             tracing::error!(
-                %error, stream = ?own.role, retry_in = %humantime::format_duration(wait),
+                %error, stream = stream.name(), retry_in = %humantime::format_duration(wait),
                 "cannot make natshook's own stream; nothing is delivered without it"
             );
             sleep(wait).await;
             wait = (wait * 2).min(START_WAIT_MAX);
         }
     }
-    readiness.started();
+    // Once for all targets, so that the stream is made with all its subjects. Each target looks for its own again
+    // and reports what is wrong.
+    let subjects: Vec<Pattern> =
+        config.targets.iter().flat_map(|target| target.subjects.iter().cloned()).collect();
+    if let Err(error) = ensure_source_streams(broker, &config.name, &config.stream, &reduce(&subjects)).await
+    {
+        tracing::debug!(%error, "the targets' subjects have no streams yet");
+    }
     Ok(())
 }
 
 fn start(
     config: &Config,
     broker: &Arc<Broker>,
+    own: &OwnStreams,
     http: &HttpClient,
     metrics: &Metrics,
     readiness: &Arc<Readiness>,
@@ -162,13 +189,14 @@ fn start(
     let setup =
         pump::Setup { name: config.name.clone(), stream: config.stream.clone(), turn: Arc::default() };
     for target in &config.targets {
-        let (broker_, name) = (Arc::clone(broker), config.name.clone());
         let (retry_queue, dead_letters) = match config.source {
-            SourceKind::JetStream => (
-                RetryQueue::Stream { broker: Arc::clone(broker), name: name.clone() },
-                DeadLetters::Stream { broker: broker_, name },
+            SourceKind::JetStream => {
+                (RetryQueue::Stream(own.retry_queue.clone()), DeadLetters::Stream(own.dead_letters.clone()))
+            }
+            SourceKind::Core => (
+                RetryQueue::Memory,
+                DeadLetters::Plain { broker: Arc::clone(broker), name: config.name.clone() },
             ),
-            SourceKind::Core => (RetryQueue::Memory, DeadLetters::Plain { broker: broker_, name }),
         };
         let courier = Arc::new(Courier {
             template: Template::new(target),
@@ -192,7 +220,7 @@ fn start(
         }
     }
     if config.source == SourceKind::JetStream {
-        let retries = retries::Retries::new(Arc::clone(broker), config, couriers, ending.clone());
+        let retries = retries::Retries::new(Arc::clone(broker), config, own, couriers, ending.clone());
         readiness.follow("retry queue", retries.attached());
         tasks.spawn(retries.run());
     }

@@ -118,8 +118,7 @@ async fn pump(mut pull: Pull, courier: &Courier) {
             () = breaker_moves(courier), if room == 0 => {}
         }
     }
-    drop(pull);
-    while open.next().await.is_some() {}
+    tokio::join!(pull.close(), open.collect::<Vec<_>>());
 }
 
 async fn breaker_moves(courier: &Courier) {
@@ -173,6 +172,11 @@ pub(super) async fn from_core(
                 None => break,
             },
         }
+    }
+    // What the client has received already is delivered too: core NATS takes nothing back.
+    subscription.close().await;
+    while let Some(incoming) = subscription.next().await {
+        open.push(courier.run(incoming));
     }
     while open.next().await.is_some() {}
 }

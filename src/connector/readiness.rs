@@ -1,39 +1,58 @@
 //! Whether natshook can deliver at this moment, and if not, what is missing.
 
-use std::sync::{
-    Mutex, PoisonError,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+/// Where natshook is in its life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Phase {
+    #[default]
+    Starting,
+    Running,
+    Draining,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    phase: Phase,
+    parts: Vec<(String, watch::Receiver<bool>)>,
+}
+
 /// What has to stand for natshook to be ready.
 #[derive(Debug, Default)]
-pub struct Readiness {
-    started: AtomicBool,
-    parts: Mutex<Vec<(String, watch::Receiver<bool>)>>,
-}
+pub struct Readiness(Mutex<State>);
 
 impl Readiness {
     /// The broker was asked what it can do, and natshook's own streams are there.
     pub(super) fn started(&self) {
-        self.started.store(true, Ordering::Relaxed);
+        self.state().phase = Phase::Running;
+    }
+
+    /// natshook ends.
+    pub(super) fn draining(&self) {
+        self.state().phase = Phase::Draining;
     }
 
     /// From now on `part` has to stand too.
     pub(super) fn follow(&self, part: impl Into<String>, stands: watch::Receiver<bool>) {
-        self.parts.lock().unwrap_or_else(PoisonError::into_inner).push((part.into(), stands));
+        self.state().parts.push((part.into(), stands));
     }
 
     /// What is missing; empty when natshook is ready.
     #[must_use]
     pub fn missing(&self) -> Vec<String> {
-        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut missing: Vec<_> =
-            parts.iter().filter(|(_, stands)| !*stands.borrow()).map(|(part, _)| part.clone()).collect();
-        if !self.started.load(Ordering::Relaxed) {
-            missing.insert(0, "start".to_owned());
-        }
-        missing
+        let state = self.state();
+        let phase = match state.phase {
+            Phase::Starting => Some("start".to_owned()),
+            Phase::Running => None,
+            Phase::Draining => Some("draining".to_owned()),
+        };
+        let parts = state.parts.iter().filter(|(_, stands)| !*stands.borrow()).map(|(part, _)| part.clone());
+        phase.into_iter().chain(parts).collect()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

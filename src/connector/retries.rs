@@ -10,6 +10,7 @@ use std::{
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::{sync::watch, time::sleep};
 
+use super::OwnStreams;
 use crate::{
     config::{Config, InstanceName},
     dead_letter::DeadLetters,
@@ -18,7 +19,7 @@ use crate::{
     envelope::{self, UnreadableError, Waiting},
     message::Delivery,
     retry_queue::RetryQueue,
-    source::{Broker, ConsumerSpec, Incoming, Pull, PullSpec, Receipt, Recovery},
+    source::{Broker, ConsumerSpec, Incoming, OwnStream, Pull, PullSpec, Receipt, Recovery},
     subject::Pattern,
     target::Start,
 };
@@ -56,13 +57,13 @@ impl Retries {
     pub(super) fn new(
         broker: Arc<Broker>,
         config: &Config,
+        own: &OwnStreams,
         couriers: HashMap<String, Arc<Courier>>,
         ending: Ending,
     ) -> Self {
-        let name = config.name.clone();
-        let spec = pull_spec(&name, config);
-        let queue = RetryQueue::Stream { broker: Arc::clone(&broker), name: name.clone() };
-        let dead_letters = DeadLetters::Stream { broker: Arc::clone(&broker), name };
+        let spec = pull_spec(&config.name, own.retry_queue.clone());
+        let queue = RetryQueue::Stream(own.retry_queue.clone());
+        let dead_letters = DeadLetters::Stream(own.dead_letters.clone());
         Self { pull: Pull::new(broker, spec), way_back: WayBack { couriers, queue, dead_letters, ending } }
     }
 
@@ -82,12 +83,11 @@ impl Retries {
                 incoming = pull.next(room) => open.push(way_back.take(incoming)),
             }
         }
-        drop(pull);
-        while open.next().await.is_some() {}
+        tokio::join!(pull.close(), open.collect::<()>());
     }
 }
 
-fn pull_spec(name: &InstanceName, config: &Config) -> PullSpec {
+fn pull_spec(name: &InstanceName, queue: OwnStream) -> PullSpec {
     let filter = name.retry_subject("*");
     PullSpec {
         wanted: Pattern::new(&filter).into_iter().collect(),
@@ -99,7 +99,7 @@ fn pull_spec(name: &InstanceName, config: &Config) -> PullSpec {
             max_ack_pending: -1,
         },
         start: Start::All,
-        recovery: Recovery::RetryQueue { name: name.clone(), storage: config.retry_queue.clone() },
+        recovery: Recovery::RetryQueue(queue),
     }
 }
 

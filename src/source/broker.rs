@@ -210,7 +210,11 @@ impl Broker {
     ///
     /// # Errors
     /// The broker does not answer.
-    pub async fn published_header(&self, stored: &Stored, name: &str) -> Result<Option<String>, BrokerError> {
+    pub(super) async fn stored_header(
+        &self,
+        stored: &Stored,
+        name: &str,
+    ) -> Result<Option<String>, BrokerError> {
         let stream = self.jetstream.get_stream_no_info(&stored.stream).await;
         let Ok(stream) = stream else { return Ok(None) };
         match timeout(REQUEST_TIMEOUT, stream.direct_get(stored.sequence)).await {

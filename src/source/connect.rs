@@ -8,7 +8,7 @@ use secrecy::ExposeSecret;
 use tokio::sync::watch;
 
 use super::broker::{Broker, Denials};
-use crate::config::{InstanceName, Nats, NatsAuth};
+use crate::config::{InstanceName, Nats, NatsAuth, ServerUrl};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const PING_INTERVAL: Duration = Duration::from_secs(10);
@@ -96,7 +96,7 @@ async fn options(nats: &Nats, name: &InstanceName) -> Result<ConnectOptions, Con
         .max_reconnects(None)
         .reconnect_delay_callback(reconnect_wait);
     let mut options = match &nats.auth {
-        NatsAuth::None => options,
+        NatsAuth::None => with_url_credentials(options, nats),
         NatsAuth::CredentialsFile(path) => {
             options.credentials_file(path).await.map_err(file("nats.credentials_file", path))?
         }
@@ -122,6 +122,17 @@ async fn options(nats: &Nats, name: &InstanceName) -> Result<ConnectOptions, Con
             .require_tls(true);
     }
     Ok(if tls.first { options.tls_first().require_tls(true) } else { options })
+}
+
+/// Credentials in a server's URL, which the client itself ignores: `user:password@` or `token@`.
+fn with_url_credentials(options: ConnectOptions, nats: &Nats) -> ConnectOptions {
+    let decoded = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let urls = nats.servers.iter().map(ServerUrl::expose);
+    match urls.map(|url| (url.username(), url.password())).find(|(user, _)| !user.is_empty()) {
+        None => options,
+        Some((token, None)) => options.token(decoded(token)),
+        Some((user, Some(password))) => options.user_and_password(decoded(user), decoded(password)),
+    }
 }
 
 fn reconnect_wait(attempts: usize) -> Duration {

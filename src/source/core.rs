@@ -51,6 +51,15 @@ impl Subscription {
         Ok(Self { broker, subscribers, wanted, own_prefix: format!("{}.dead-letter.", name.as_str()) })
     }
 
+    /// Takes nothing new; what the client has received already still comes.
+    pub async fn close(&mut self) {
+        for subscriber in self.subscribers.iter_mut() {
+            if let Err(error) = subscriber.drain().await {
+                tracing::debug!(%error, "cannot end a subscription");
+            }
+        }
+    }
+
     /// The next message that is the target's; `None` when the connection was closed for good.
     pub async fn next(&mut self) -> Option<Incoming> {
         loop {

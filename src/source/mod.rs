@@ -1,12 +1,13 @@
-//! Where messages come from. `broker` is the connection; `streams` finds or makes the streams and their durable
-//! consumers; `pull` takes messages from a consumer and survives what happens to it; `core` is the plain
-//! subscription for brokers without JetStream. What leaves this room is an [`Incoming`]: a delivery and the
-//! receipt by which it is acked. Nothing here knows targets' URLs or HTTP.
+//! Where messages come from. `broker` is the connection; `streams` finds or makes the streams, `own_stream` keeps
+//! natshook's own, `consumer` the durable consumers; `pull` takes messages from a consumer and survives what happens
+//! to it; `core` is the plain subscription for brokers without JetStream; `watch` only looks on. What leaves this
+//! room is an [`Incoming`]: a delivery and the receipt by which it is acked. Nothing here knows targets' URLs or HTTP.
 
 mod broker;
 mod connect;
 mod consumer;
 mod core;
+mod own_stream;
 mod pull;
 mod receipt;
 mod rescue;
@@ -18,9 +19,8 @@ pub use broker::{Broker, BrokerError, StoreError, Stored};
 pub use connect::{ConnectError, connect};
 pub use consumer::{ConsumerSpec, Position};
 pub use core::Subscription;
+pub use own_stream::{OwnStream, StreamRole};
 pub use pull::{Pull, PullSpec, Recovery};
 pub use receipt::{Incoming, Receipt};
-pub use streams::{
-    OwnStream, StreamRole, TargetStream, covering_streams, ensure_own_stream, ensure_source_streams,
-};
+pub use streams::{TargetStream, ensure_source_streams};
 pub use watch::Watch;

@@ -15,6 +15,7 @@ use tokio::{
 use super::{
     broker::{Broker, BrokerError, REQUEST_TIMEOUT},
     consumer::{ConsumerSpec, Position},
+    own_stream::OwnStream,
     receipt::{Incoming, Receipt},
     rescue::{self, Rescued},
     streams,
@@ -65,12 +66,7 @@ pub enum Recovery {
         settings: config::Stream,
     },
     /// Make the retry queue again.
-    RetryQueue {
-        /// Whose.
-        name: InstanceName,
-        /// Its limits.
-        storage: config::Storage,
-    },
+    RetryQueue(OwnStream),
 }
 
 /// Messages from one durable consumer.
@@ -221,6 +217,26 @@ impl Pull {
                 }
                 Heard::Closed => self.reattach(Search::Skip),
             }
+        }
+    }
+
+    /// Ends the pull, and gives back what came after the last call of [`Self::next`].
+    pub async fn close(mut self) {
+        let State::Attached(attached) = &mut self.state else { return };
+        if attached.subscription.drain().await.is_err() {
+            return;
+        }
+        let broker = &self.broker;
+        let give_back = async {
+            while let Some(message) = attached.subscription.next().await {
+                if let (None, Some(reply)) = (message.status, message.reply) {
+                    let receipt = Receipt::JetStream { broker: Arc::clone(broker), reply };
+                    receipt.hand_back(Duration::ZERO).await;
+                }
+            }
+        };
+        if timeout(REQUEST_TIMEOUT, give_back).await.is_err() {
+            tracing::debug!("the broker did not confirm the end of a subscription");
         }
     }
 
@@ -392,6 +408,8 @@ async fn attach_once(
     let first_time = place.sequence == 0;
     let position = match place {
         _ if first_time => Position::Start(spec.start),
+        // A work queue holds only what is not settled.
+        _ if matches!(spec.recovery, Recovery::RetryQueue(_)) => Position::Start(Start::All),
         Place { stream_created, sequence } if stream_created == created => Position::Resume { sequence },
         _ => Position::Start(Start::All),
     };
@@ -441,9 +459,6 @@ async fn recover_stream(broker: &Broker, spec: &mut PullSpec) -> Result<(), Brok
             }
             Ok(())
         }
-        Recovery::RetryQueue { name, storage } => {
-            let own = streams::OwnStream { role: streams::StreamRole::RetryQueue, name, storage };
-            streams::ensure_own_stream(broker, &own).await
-        }
+        Recovery::RetryQueue(stream) => stream.ensure().await,
     }
 }

@@ -34,6 +34,12 @@ pub enum Receipt {
 }
 
 impl Receipt {
+    /// Whether the source takes a message back and hands it out again.
+    #[must_use]
+    pub fn takes_back(&self) -> bool {
+        matches!(self, Self::JetStream { .. })
+    }
+
     /// The message is settled; the broker may forget it.
     pub async fn ack(&self) {
         self.say(Bytes::from_static(b"+ACK")).await;

@@ -1,26 +1,23 @@
-//! Streams: which ones hold a target's subjects, the one that natshook makes for subjects that none holds, and
-//! natshook's own two. Publishers need to know nothing of any of them.
+//! Source streams: which ones hold a target's subjects, and the one that natshook makes for subjects that none
+//! holds. Publishers need to know nothing of any of them.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use async_nats::jetstream::{
     self, ErrorCode,
-    stream::{self, DiscardPolicy, RetentionPolicy, StorageType},
+    stream::{self, RetentionPolicy, StorageType},
 };
 use bytes::Bytes;
 use serde::Deserialize;
 
 use super::broker::{Broker, BrokerError};
 use crate::{
-    config::{self, InstanceName, Storage},
-    subject::{Pattern, disjoint},
+    config::{self, InstanceName},
+    subject::{Pattern, disjoint, overlapping_pair, reduce},
 };
 
 /// The key in a stream's metadata by which natshook knows the streams that it made.
-const MADE_BY: &str = "natshook";
-
-/// How long natshook's own streams know the ids of what was published to them.
-const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+pub(super) const MADE_BY: &str = "natshook";
 
 /// What a target receives from one stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,31 +28,79 @@ pub struct TargetStream {
     pub filters: Vec<Pattern>,
 }
 
-/// Which of natshook's own streams.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StreamRole {
-    /// Deliveries that wait for their next attempt.
-    RetryQueue,
-    /// Messages that natshook gave up on.
-    DeadLetters,
+/// Finds the streams that hold `patterns`, and makes one for what none holds where the config allows it.
+///
+/// # Errors
+/// A subject is in no stream and none can be made, or the broker refuses.
+pub async fn ensure_source_streams(
+    broker: &Broker,
+    name: &InstanceName,
+    settings: &config::Stream,
+    patterns: &[Pattern],
+) -> Result<Vec<TargetStream>, BrokerError> {
+    let found = search(broker, name, patterns).await?;
+    if found.missing.is_empty() {
+        return Ok(found.streams());
+    }
+    match extend_stream(broker, name, settings, &found.missing).await {
+        Ok(()) => Ok(search(broker, name, patterns).await?.streams()),
+        Err(error) if found.touches_all_missing() => {
+            tracing::warn!(
+                %error, subjects = joined(&found.missing),
+                "no stream holds all of these subjects; messages that none stores cannot be delivered"
+            );
+            Ok(found.streams())
+        }
+        Err(error) => Err(error),
+    }
 }
 
-/// One of natshook's own streams.
-#[derive(Clone, Debug)]
-pub struct OwnStream<'a> {
-    /// Which.
-    pub role: StreamRole,
-    /// Whose.
-    pub name: &'a InstanceName,
-    /// Its limits.
-    pub storage: &'a Storage,
+/// Which streams there are for a set of patterns.
+#[derive(Debug, Default)]
+struct Found {
+    /// Streams that hold some subject of the patterns, with those patterns.
+    holders: BTreeMap<String, Vec<Pattern>>,
+    /// Patterns of which no single stream holds every subject.
+    missing: Vec<Pattern>,
+}
+
+impl Found {
+    fn streams(self) -> Vec<TargetStream> {
+        let holders = self.holders.into_iter();
+        holders
+            .map(|(stream, patterns)| TargetStream { stream: stream.into(), filters: disjoint(&patterns) })
+            .collect()
+    }
+
+    fn touches_all_missing(&self) -> bool {
+        self.missing.iter().all(|missing| self.holders.values().flatten().any(|pattern| pattern == missing))
+    }
+}
+
+async fn search(broker: &Broker, name: &InstanceName, patterns: &[Pattern]) -> Result<Found, BrokerError> {
+    let mut subjects: BTreeMap<String, Vec<Pattern>> = BTreeMap::new();
+    let mut found = Found::default();
+    for pattern in patterns {
+        let mut is_held = false;
+        for stream in overlapping_streams(broker, name, pattern).await? {
+            if !subjects.contains_key(&stream) {
+                let info = find(broker, &stream).await?;
+                let held = info.map(|info| info.config.subjects).unwrap_or_default();
+                let held = held.iter().filter_map(|subject| Pattern::new(subject).ok()).collect();
+                subjects.insert(stream.clone(), held);
+            }
+            is_held |= subjects[&stream].iter().any(|held| held.contains(pattern));
+            found.holders.entry(stream).or_default().push(pattern.clone());
+        }
+        if !is_held {
+            found.missing.push(pattern.clone());
+        }
+    }
+    Ok(found)
 }
 
 /// The streams that hold any subject that `pattern` matches, natshook's own left out.
-///
-/// # Errors
-/// The broker refuses, or does not answer.
-pub async fn covering_streams(
+async fn overlapping_streams(
     broker: &Broker,
     name: &InstanceName,
     pattern: &Pattern,
@@ -74,35 +119,6 @@ pub async fn covering_streams(
     }
 }
 
-/// Finds the streams that hold `patterns`, and makes one for those that none holds where the config allows it.
-///
-/// # Errors
-/// A subject is in no stream and none may be made, or the broker refuses.
-pub async fn ensure_source_streams(
-    broker: &Broker,
-    name: &InstanceName,
-    settings: &config::Stream,
-    patterns: &[Pattern],
-) -> Result<Vec<TargetStream>, BrokerError> {
-    let mut found: BTreeMap<String, Vec<Pattern>> = BTreeMap::new();
-    let mut missing = Vec::new();
-    for pattern in patterns {
-        let streams = covering_streams(broker, name, pattern).await?;
-        if streams.is_empty() {
-            missing.push(pattern.clone());
-        }
-        for stream in streams {
-            found.entry(stream).or_default().push(pattern.clone());
-        }
-    }
-    if !missing.is_empty() {
-        extend_stream(broker, name, settings, &missing).await?;
-        found.entry(settings.name.clone()).or_default().extend(missing);
-    }
-    let streams = found.into_iter();
-    Ok(streams.map(|(stream, p)| TargetStream { stream: stream.into(), filters: disjoint(&p) }).collect())
-}
-
 /// Makes the stream of the config hold `patterns` too.
 async fn extend_stream(
     broker: &Broker,
@@ -110,33 +126,57 @@ async fn extend_stream(
     settings: &config::Stream,
     patterns: &[Pattern],
 ) -> Result<(), BrokerError> {
-    let subjects = patterns.iter().map(Pattern::as_str).collect::<Vec<_>>().join(", ");
     if !settings.create {
         return Err(BrokerError::Refused(format!(
-            "no stream holds {subjects}; make one, or set stream.create = true"
+            "no stream holds {}; make one, or set stream.create = true",
+            joined(patterns)
         )));
     }
-    match find(broker, &settings.name).await? {
+    let existing = find(broker, &settings.name).await?;
+    match existing {
         None => {
-            create(broker, source_config(name, settings, patterns)).await?;
-            tracing::info!(stream = settings.name, subjects, "stream made");
+            create(broker, source_config(name, settings, patterns))
+                .await
+                .map_err(|error| crossing(error, patterns))?;
+            tracing::info!(stream = settings.name, subjects = joined(patterns), "stream made");
+            Ok(())
         }
         Some(info) if info.config.metadata.get(MADE_BY).map(String::as_str) == Some(name.as_str()) => {
-            let held = info.config.subjects.iter().filter_map(|s| Pattern::new(s).ok());
+            let held = info.config.subjects.iter().filter_map(|subject| Pattern::new(subject).ok());
             let all: Vec<_> = held.chain(patterns.iter().cloned()).collect();
             let subjects = disjoint(&all).iter().map(ToString::to_string).collect();
-            update(broker, stream::Config { subjects, ..info.config }).await?;
-            tracing::info!(stream = settings.name, "subjects added to the stream");
+            let config = stream::Config { subjects, ..info.config };
+            update(broker, config).await.map_err(|error| crossing(error, &all))?;
+            tracing::info!(
+                stream = settings.name,
+                subjects = joined(patterns),
+                "subjects added to the stream"
+            );
+            Ok(())
         }
-        Some(_) => {
-            return Err(BrokerError::Refused(format!(
-                "stream {} exists, was not made by natshook, and does not hold {subjects}; add them to it, or give \
-                 stream.name another name",
-                settings.name
-            )));
-        }
+        Some(_) => Err(BrokerError::Refused(format!(
+            "stream {} exists, was not made by natshook, and does not hold {}; add them to it, or give stream.name \
+             another name",
+            settings.name,
+            joined(patterns)
+        ))),
     }
-    Ok(())
+}
+
+/// Names the subjects that cross each other where that is why the server refuses a stream: it would have to hold
+/// both under one pattern, which may reach into the broker's own subjects.
+fn crossing(error: BrokerError, patterns: &[Pattern]) -> BrokerError {
+    match overlapping_pair(&reduce(patterns)) {
+        None => error,
+        Some((one, other)) => BrokerError::Refused(format!(
+            "no stream can hold {one} and {other} together, which cross each other ({error}); narrow one of them, make \
+             a stream for it yourself, or use source = \"core\""
+        )),
+    }
+}
+
+fn joined(patterns: &[Pattern]) -> String {
+    patterns.iter().map(Pattern::as_str).collect::<Vec<_>>().join(", ")
 }
 
 fn source_config(name: &InstanceName, settings: &config::Stream, patterns: &[Pattern]) -> stream::Config {
@@ -152,78 +192,6 @@ fn source_config(name: &InstanceName, settings: &config::Stream, patterns: &[Pat
     }
 }
 
-/// Makes one of natshook's own streams, or brings its limits into line.
-///
-/// # Errors
-/// The broker refuses, or does not answer.
-pub async fn ensure_own_stream(broker: &Broker, own: &OwnStream<'_>) -> Result<(), BrokerError> {
-    let wanted = own.config();
-    match find(broker, &wanted.name).await? {
-        None => {
-            tracing::info!(stream = wanted.name, "stream made");
-            create(broker, wanted).await
-        }
-        Some(info) => {
-            let has = &info.config;
-            let same = has.max_age == wanted.max_age
-                && has.max_bytes == wanted.max_bytes
-                && has.num_replicas == wanted.num_replicas
-                && has.subjects == wanted.subjects;
-            if same {
-                return Ok(());
-            }
-            let config = stream::Config {
-                max_age: wanted.max_age,
-                max_bytes: wanted.max_bytes,
-                num_replicas: wanted.num_replicas,
-                duplicate_window: wanted.duplicate_window,
-                subjects: wanted.subjects,
-                ..info.config
-            };
-            tracing::info!(stream = config.name, "stream updated");
-            update(broker, config).await
-        }
-    }
-}
-
-impl OwnStream<'_> {
-    /// Full streams refuse what is published, and natshook then keeps what it has: with the other policy they
-    /// would drop the oldest without a word.
-    fn config(&self) -> stream::Config {
-        let (name, subject, retention, description) = match self.role {
-            StreamRole::RetryQueue => (
-                self.name.retry_stream(),
-                self.name.retry_subject("*"),
-                RetentionPolicy::WorkQueue,
-                "natshook: deliveries that wait for their next attempt",
-            ),
-            StreamRole::DeadLetters => (
-                self.name.dead_letter_stream(),
-                self.name.dead_letter_subject("*"),
-                RetentionPolicy::Limits,
-                "natshook: messages that were given up, with the reason",
-            ),
-        };
-        let max_age = self.storage.max_age.unwrap_or_default();
-        let window = if max_age.is_zero() { DUPLICATE_WINDOW } else { DUPLICATE_WINDOW.min(max_age) };
-        stream::Config {
-            name,
-            description: Some(description.to_owned()),
-            subjects: vec![subject],
-            retention,
-            storage: StorageType::File,
-            discard: DiscardPolicy::New,
-            max_age,
-            max_bytes: self.storage.max_bytes.map_or(-1, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
-            num_replicas: self.storage.replicas,
-            duplicate_window: window,
-            allow_direct: true,
-            metadata: [(MADE_BY.to_owned(), self.name.as_str().to_owned())].into(),
-            ..Default::default()
-        }
-    }
-}
-
 /// A stream as it is, if it is there.
 pub(super) async fn find(broker: &Broker, stream: &str) -> Result<Option<stream::Info>, BrokerError> {
     match broker.ask(&format!("STREAM.INFO.{stream}"), Bytes::new()).await? {
@@ -233,13 +201,13 @@ pub(super) async fn find(broker: &Broker, stream: &str) -> Result<Option<stream:
     }
 }
 
-async fn create(broker: &Broker, config: stream::Config) -> Result<(), BrokerError> {
+pub(super) async fn create(broker: &Broker, config: stream::Config) -> Result<(), BrokerError> {
     let subject = format!("$JS.API.STREAM.CREATE.{}", config.name);
     let made = broker.jetstream.create_stream(config).await;
     made.map(|_: jetstream::stream::Stream| ()).map_err(|error| broker.explain(&subject, &error))
 }
 
-async fn update(broker: &Broker, config: stream::Config) -> Result<(), BrokerError> {
+pub(super) async fn update(broker: &Broker, config: stream::Config) -> Result<(), BrokerError> {
     let subject = format!("$JS.API.STREAM.UPDATE.{}", config.name);
     broker.jetstream.update_stream(config).await.map(|_| ()).map_err(|error| broker.explain(&subject, &error))
 }

@@ -68,46 +68,38 @@ async fn overlapping_subjects_of_one_target_deliver_a_message_once() {
 async fn wildcards_that_cross_each_other_deliver_what_either_matches() {
     let broker = Broker::start().await;
     let receiver = Receiver::start().await;
-    // Neither contains the other, but `a.b` matches both: the broker refuses such subjects in one stream.
-    let config = Config::on(&broker).target("crossed", "a.*, *.b", &receiver.url("/hook"), "").target(
+    // Neither contains the other, but `x.a.b` matches both: the broker refuses such subjects in one stream.
+    let config = Config::on(&broker).target("crossed", "x.a.*, x.*.b", &receiver.url("/hook"), "").target(
         "other",
-        "*.c",
+        "x.*.c",
         &receiver.url("/other"),
         "",
     );
     let _connector = Connector::start(&config).await;
 
-    for subject in ["a.b", "a.x", "x.b", "a.c", "x.c"] {
+    for subject in ["x.a.b", "x.a.x", "x.x.b", "x.a.c", "x.x.c"] {
         broker.publish(subject, subject).await;
     }
 
     broker.wait_until_settled("crossed").await;
     broker.wait_until_settled("other").await;
-    assert_eq!(receiver.bodies("/hook"), ["a.b", "a.c", "a.x", "x.b"]);
-    assert_eq!(receiver.bodies("/other"), ["a.c", "x.c"]);
+    assert_eq!(receiver.bodies("/hook"), ["x.a.b", "x.a.c", "x.a.x", "x.x.b"]);
+    assert_eq!(receiver.bodies("/other"), ["x.a.c", "x.x.c"]);
 }
 
 #[tokio::test]
-async fn a_subject_tree_and_an_event_of_every_tree_may_be_targets_of_one_natshook() {
+async fn subjects_that_no_stream_can_hold_together_are_named() {
     let broker = Broker::start().await;
-    let receiver = Receiver::start().await;
-    // What contains both is `*.>`, which would hold natshook's own subjects too.
-    let config = Config::on(&broker).target("orders", "orders.>", &receiver.url("/orders"), "").target(
+    // What contains both is `*.>`, which would hold natshook's own subjects and the broker's.
+    let config = Config::on(&broker).target("orders", "orders.>", "http://127.0.0.1:1/", "").target(
         "created",
         "*.created",
-        &receiver.url("/created"),
+        "http://127.0.0.1:1/",
         "",
     );
-    let _connector = Connector::start(&config).await;
+    let connector = Connector::spawn(&config, &[]);
 
-    for subject in ["orders.created", "orders.eu.paid", "claims.created"] {
-        broker.publish(subject, subject).await;
-    }
-
-    broker.wait_until_settled("orders").await;
-    broker.wait_until_settled("created").await;
-    assert_eq!(receiver.bodies("/orders"), ["orders.created", "orders.eu.paid"]);
-    assert_eq!(receiver.bodies("/created"), ["claims.created", "orders.created"]);
+    connector.wait_for_line(&["ERROR", "orders.>", "*.created"]).await;
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::support::broker::{DEAD_LETTERS, RETRY_QUEUE, header};
+use crate::support::broker::{DEAD_LETTERS, RETRY_QUEUE, Stored, header};
 use crate::support::receiver::Fault;
 use crate::support::{
     Answer, Broker, Config, Connector, Receiver, certs::Certs, free_port, millis, secs, throughout, until,
@@ -46,8 +46,8 @@ async fn every_status_has_its_outcome() {
         .await;
         assert_eq!(receiver.count(&format!("/{status}")), 1, "{status}");
     }
-    let subjects = |messages: &[async_nats::jetstream::message::StreamMessage]| -> BTreeSet<String> {
-        messages.iter().map(|message| message.subject.to_string()).collect()
+    let subjects = |messages: &[Stored]| -> BTreeSet<String> {
+        messages.iter().map(|message| message.subject.clone()).collect()
     };
     assert_eq!(subjects(&dead), targets(&PERMANENT, "dead-letter"));
     assert_eq!(subjects(&retried), targets(&TRANSIENT, "retry"));
@@ -78,8 +78,8 @@ async fn a_target_may_judge_a_status_otherwise() {
     broker.publish("r", "1").await;
     broker.publish("d", "2").await;
 
-    assert_eq!(broker.wait_for_retries(1).await[0].subject.as_str(), "natshook.retry.retry");
-    assert_eq!(broker.wait_for_dead_letters(1).await[0].subject.as_str(), "natshook.dead-letter.dead");
+    assert_eq!(broker.wait_for_retries(1).await[0].subject, "natshook.retry.retry");
+    assert_eq!(broker.wait_for_dead_letters(1).await[0].subject, "natshook.dead-letter.dead");
 }
 
 /// The error that the only attempt of a message ends with, taken from its dead letter.

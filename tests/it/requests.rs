@@ -139,7 +139,7 @@ async fn every_signing_secret_signs() {
     let public_key = Ed25519KeyPair::from_seed_unchecked(&seed).unwrap().public_key().as_ref().to_vec();
     let more = format!("signing = {{ secrets = [{old:?}, {new:?}, {asymmetric:?}] }}");
 
-    let request = request_of(&more, &[("Nats-Msg-Id", "id.with.dots")], b"\x00\xff not text \r\n").await;
+    let request = request_of(&more, &[("Nats-Msg-Id", "id.with.dots")], "{\"é\": 1}\r\n".as_bytes()).await;
 
     assert!(v1_verifies(&request, &old));
     assert!(v1_verifies(&request, &new));

@@ -90,7 +90,8 @@ async fn a_retry_survives_restarts_and_the_end_of_its_source() {
     broker.restart().await;
     let _connector = Connector::start(&config).await;
 
-    let seen = receiver.wait_for("/hook", 2).await;
+    // What a killed server forgets of a consumer costs an `ack_wait` at most.
+    let seen = receiver.wait_long_for("/hook", 2, secs(30)).await;
     assert_eq!(seen[1].body, b"1");
     for (name, value) in
         [("webhook-id", "7"), ("ce-type", "x"), ("content-type", "text/x"), ("natshook-attempt", "2")]
@@ -282,9 +283,9 @@ async fn a_message_that_is_redelivered_again_and_again_is_a_crash_loop() {
     // Somebody takes the message and gives it back, as the broker does for one that crashed.
     for _ in 0..11 {
         use futures_util::StreamExt;
-        let mut taken = consumer.fetch().max_messages(1).messages().await.unwrap();
+        let mut taken = consumer.batch().max_messages(1).expires(secs(5)).messages().await.unwrap();
         let message = taken.next().await.expect("one message").unwrap();
-        message.ack_with(async_nats::jetstream::AckKind::Nak(None)).await.unwrap();
+        message.double_ack_with(async_nats::jetstream::AckKind::Nak(None)).await.unwrap();
     }
 
     let _connector = Connector::start(&config).await;

@@ -91,7 +91,7 @@ async fn no_output_holds_a_secret_whatever_goes_wrong() {
     assert!(own.contains("bearer") && own.lines().count() > 10, "there is output to look at");
     assert_silent(&connector.output(), "the log");
     for letter in &dead {
-        assert_eq!(letter.payload, "payload-4718");
+        assert_eq!(letter.payload, b"payload-4718");
         assert_silent(&format!("{:?}", letter.headers), DEAD_LETTERS);
     }
 }

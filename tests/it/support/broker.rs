@@ -4,8 +4,10 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use async_nats::jetstream::{self, message::StreamMessage};
+use async_nats::jetstream;
 use async_nats::{Client, ConnectOptions, HeaderMap};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use tempfile::TempDir;
 
 use super::{free_port, secs, signal, until, until_some};
@@ -182,14 +184,14 @@ impl Broker {
     }
 
     /// Every message that a stream holds now; none when there is no such stream.
-    pub(crate) async fn stored(&self, stream: &str) -> Vec<StreamMessage> {
+    pub(crate) async fn stored(&self, stream: &str) -> Vec<Stored> {
         let context = self.jetstream_context().await;
-        let Ok(mut stream) = context.get_stream(stream).await else { return vec![] };
-        let state = stream.info().await.expect("the stream's state").state.clone();
+        let Ok(found) = context.get_stream(stream).await else { return vec![] };
+        let state = &found.cached_info().state;
         let mut messages = Vec::new();
         if state.messages > 0 {
             for sequence in state.first_sequence..=state.last_sequence {
-                messages.extend(stream.get_raw_message(sequence).await);
+                messages.extend(raw_message(&context, stream, sequence).await);
             }
         }
         messages
@@ -204,14 +206,14 @@ impl Broker {
     }
 
     /// Waits for `n` dead letters, and returns all there are.
-    pub(crate) async fn wait_for_dead_letters(&self, n: u64) -> Vec<StreamMessage> {
+    pub(crate) async fn wait_for_dead_letters(&self, n: u64) -> Vec<Stored> {
         let what = format!("{n} dead letters");
         until(&what, secs(20), async || self.count(DEAD_LETTERS).await >= n).await;
         self.stored(DEAD_LETTERS).await
     }
 
     /// Waits until `n` deliveries stand in the retry queue, and returns all there are.
-    pub(crate) async fn wait_for_retries(&self, n: u64) -> Vec<StreamMessage> {
+    pub(crate) async fn wait_for_retries(&self, n: u64) -> Vec<Stored> {
         let what = format!("{n} deliveries in the retry queue");
         until(&what, secs(20), async || self.count(RETRY_QUEUE).await >= n).await;
         self.stored(RETRY_QUEUE).await
@@ -236,12 +238,41 @@ impl Broker {
     }
 }
 
-/// The value of a stored message's header, which must stand there exactly once.
-pub(crate) fn header(message: &StreamMessage, name: &str) -> Option<String> {
-    let mut all = message.headers.get_all(name);
-    let first = all.next().map(|value| value.as_str().to_owned());
-    assert!(all.next().is_none(), "{name} stands there more than once");
-    first
+/// A message as a stream holds it, read by hand: the client's own reader keeps only the last of several
+/// headers of one name, and none at all when one is not UTF-8.
+#[derive(Debug, Clone)]
+pub(crate) struct Stored {
+    pub(crate) subject: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) payload: Vec<u8>,
+}
+
+impl Stored {
+    /// Every value of a header, in order.
+    pub(crate) fn header_all(&self, name: &str) -> Vec<&str> {
+        self.headers.iter().filter(|(n, _)| n == name).map(|(_, value)| value.as_str()).collect()
+    }
+}
+
+/// `None` when there is no message at this sequence (any more).
+async fn raw_message(context: &jetstream::Context, stream: &str, sequence: u64) -> Option<Stored> {
+    let query = serde_json::json!({ "seq": sequence });
+    let answer: serde_json::Value = context.request(format!("STREAM.MSG.GET.{stream}"), &query).await.ok()?;
+    let message = answer.get("message")?;
+    let bytes =
+        |key: &str| STANDARD.decode(message.get(key).and_then(|v| v.as_str()).unwrap_or_default()).unwrap();
+    let block = bytes("hdrs");
+    let lines = String::from_utf8_lossy(&block).split("\r\n").skip(1).map(str::to_owned).collect::<Vec<_>>();
+    let headers = lines.iter().filter_map(|line| line.split_once(':'));
+    let headers = headers.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect();
+    Some(Stored { subject: message["subject"].as_str()?.to_owned(), headers, payload: bytes("data") })
+}
+
+/// The value of a stored message's header, which must stand there at most once.
+pub(crate) fn header(message: &Stored, name: &str) -> Option<String> {
+    let all = message.header_all(name);
+    assert!(all.len() <= 1, "{name} stands there more than once: {all:?}");
+    all.first().map(|value| (*value).to_owned())
 }
 
 fn binary() -> PathBuf {

@@ -1,0 +1,170 @@
+//! natshook's own two streams: the retry queue and the dead letters. They are made when they are missing, also while
+//! natshook runs, and a message is stored in them exactly once as far as ids can tell.
+
+use std::{sync::Arc, time::Duration};
+
+use async_nats::jetstream::stream::{self, DiscardPolicy, RetentionPolicy, StorageType};
+use bytes::Bytes;
+
+use super::{
+    broker::{Broker, BrokerError, StoreError, Stored},
+    streams::{self, MADE_BY},
+};
+use crate::{
+    config::{InstanceName, Storage},
+    envelope::PUBLISHED,
+    message::Headers,
+};
+
+/// How long natshook's own streams know the ids of what was published to them.
+const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+
+/// Which of natshook's own streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamRole {
+    /// Deliveries that wait for their next attempt.
+    RetryQueue,
+    /// Messages that natshook gave up on.
+    DeadLetters,
+}
+
+/// One of natshook's own streams.
+#[derive(Clone, Debug)]
+pub struct OwnStream {
+    broker: Arc<Broker>,
+    role: StreamRole,
+    name: InstanceName,
+    storage: Storage,
+}
+
+impl OwnStream {
+    /// The stream of `name` for `role`, with the limits of `storage`. Nothing is made yet.
+    #[must_use]
+    pub fn new(broker: Arc<Broker>, role: StreamRole, name: InstanceName, storage: Storage) -> Self {
+        Self { broker, role, name, storage }
+    }
+
+    /// The stream's name.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self.role {
+            StreamRole::RetryQueue => self.name.retry_stream(),
+            StreamRole::DeadLetters => self.name.dead_letter_stream(),
+        }
+    }
+
+    /// The largest message, headers included, that the server takes, in bytes.
+    #[must_use]
+    pub fn max_payload(&self) -> usize {
+        self.broker.max_payload()
+    }
+
+    fn subject(&self, target: &str) -> String {
+        match self.role {
+            StreamRole::RetryQueue => self.name.retry_subject(target),
+            StreamRole::DeadLetters => self.name.dead_letter_subject(target),
+        }
+    }
+
+    /// Makes the stream, or brings the limits of one that exists into line.
+    ///
+    /// # Errors
+    /// The broker refuses, or does not answer.
+    pub async fn ensure(&self) -> Result<(), BrokerError> {
+        let wanted = self.config();
+        let Some(info) = streams::find(&self.broker, &wanted.name).await? else {
+            let name = wanted.name.clone();
+            streams::create(&self.broker, wanted).await?;
+            tracing::info!(stream = name, "stream made");
+            return Ok(());
+        };
+        let has = &info.config;
+        let same = has.max_age == wanted.max_age
+            && has.max_bytes == wanted.max_bytes
+            && has.num_replicas == wanted.num_replicas
+            && has.subjects == wanted.subjects;
+        if same {
+            return Ok(());
+        }
+        let config = stream::Config {
+            max_age: wanted.max_age,
+            max_bytes: wanted.max_bytes,
+            num_replicas: wanted.num_replicas,
+            duplicate_window: wanted.duplicate_window,
+            subjects: wanted.subjects,
+            ..info.config
+        };
+        tracing::info!(stream = config.name, "stream updated");
+        streams::update(&self.broker, config).await
+    }
+
+    /// Full streams refuse what is published, and natshook then keeps what it has: with the other policy they
+    /// would drop the oldest without a word.
+    fn config(&self) -> stream::Config {
+        let (retention, description) = match self.role {
+            StreamRole::RetryQueue => {
+                (RetentionPolicy::WorkQueue, "natshook: deliveries that wait for their next attempt")
+            }
+            StreamRole::DeadLetters => {
+                (RetentionPolicy::Limits, "natshook: messages that were given up, with the reason")
+            }
+        };
+        let max_age = self.storage.max_age.unwrap_or_default();
+        let window = if max_age.is_zero() { DUPLICATE_WINDOW } else { DUPLICATE_WINDOW.min(max_age) };
+        stream::Config {
+            name: self.name(),
+            description: Some(description.to_owned()),
+            subjects: vec![self.subject("*")],
+            retention,
+            storage: StorageType::File,
+            discard: DiscardPolicy::New,
+            max_age,
+            max_bytes: self.storage.max_bytes.map_or(-1, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
+            num_replicas: self.storage.replicas,
+            duplicate_window: window,
+            allow_direct: true,
+            metadata: [(MADE_BY.to_owned(), self.name.as_str().to_owned())].into(),
+            ..Default::default()
+        }
+    }
+
+    /// Stores a message under `target` and waits until the stream has confirmed it.
+    ///
+    /// Stores once even where ids lie: a source stream that was deleted and made again counts from 1 anew, and the
+    /// broker would take another message's id for ours. What it calls a duplicate is compared by the time of
+    /// publication, and stored under a longer id if it is another message.
+    ///
+    /// # Errors
+    /// It is not stored, or nobody knows; trying again is safe.
+    pub async fn store(&self, target: &str, mut headers: Headers, payload: Bytes) -> Result<(), StoreError> {
+        let stored = self.store_anyhow(target, &headers, payload.clone()).await?;
+        if !stored.duplicate {
+            return Ok(());
+        }
+        let known = self.broker.stored_header(&stored, PUBLISHED).await?;
+        let published = headers.get(PUBLISHED).unwrap_or_default().to_owned();
+        if known.as_deref() == Some(published.as_str()) {
+            return Ok(());
+        }
+        headers.append_to_id(&format!(":{published}"));
+        self.store_anyhow(target, &headers, payload).await.map(|_| ())
+    }
+
+    /// Makes the stream again if it is gone.
+    async fn store_anyhow(
+        &self,
+        target: &str,
+        headers: &Headers,
+        payload: Bytes,
+    ) -> Result<Stored, StoreError> {
+        let subject = self.subject(target);
+        match self.broker.store(&subject, headers, payload.clone()).await {
+            Err(StoreError::NoStream(_)) => {
+                tracing::error!(stream = self.name(), "natshook's own stream is gone; making it again");
+                self.ensure().await?;
+                self.broker.store(&subject, headers, payload).await
+            }
+            other => other,
+        }
+    }
+}
