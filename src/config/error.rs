@@ -259,13 +259,13 @@ pub enum Problem {
     },
     /// A subject that natshook itself publishes to.
     #[error(
-        "found {found:?}, which natshook itself publishes to: a delivery would cause the next one; expected a subject outside {prefix:?}"
+        "found {found:?}, which natshook itself publishes to: a delivery would cause the next one; expected a subject that does not reach {own:?}"
     )]
     Loop {
         /// What was found.
         found: String,
         /// Where natshook publishes.
-        prefix: String,
+        own: String,
     },
     /// A stream's name that the server does not take.
     #[error("found {found:?}, expected a name without white space and without . * > / \\")]

@@ -151,7 +151,11 @@ fn names_subjects_and_urls_have_their_rules() {
             "targets[0].subjects[1] (target \"a\"): \"b..c\" has an empty token",
         ),
         ("subjects", "\"natshook.retry.a\"", "which natshook itself publishes to"),
-        ("subjects", "[\"natshook.dead-letter.>\"]", "expected a subject outside \"natshook.dead-letter.\""),
+        (
+            "subjects",
+            "[\"natshook.dead-letter.>\"]",
+            "expected a subject that does not reach \"natshook.dead-letter.*\"",
+        ),
         ("subjects", "5", "found 5, expected a text or a list of texts"),
         ("url", "\"hooks.example\"", "expected an address such as"),
         ("url", "\"ftp://hooks.example/\"", "found \"ftp://hooks.example/\", expected an address"),
