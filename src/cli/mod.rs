@@ -4,6 +4,7 @@
 mod body;
 mod check;
 mod completions;
+mod dev;
 mod process;
 mod publish;
 mod run;
@@ -79,6 +80,7 @@ enum Command {
     Check(check::Check),
     Publish(publish::Publish),
     Send(send::Send),
+    Dev(dev::Dev),
     Schema(schema::Schema),
     Completions(completions::Completions),
 }
@@ -144,6 +146,12 @@ enum Failure {
         /// Where it was published.
         subject: String,
     },
+    /// There is no broker to try things with.
+    #[error(transparent)]
+    BrokerStart(#[from] dev::BrokerStartError),
+    /// The inbox cannot listen.
+    #[error("the inbox cannot listen: {0}")]
+    Inbox(io::Error),
     /// Something outside is not as the config needs it; what it is has been printed.
     #[error("{0} of {1} checks failed")]
     Checks(usize, usize),
@@ -169,6 +177,8 @@ impl Failure {
             | Self::Store(_)
             | Self::NotStored { .. }
             | Self::Checks(..)
+            | Self::BrokerStart(_)
+            | Self::Inbox(_)
             | Self::HttpClient(_)
             | Self::NotDelivered(_) => ExitCode::FAILURE,
         }
@@ -205,6 +215,7 @@ fn execute(cli: &Cli) -> Result<(), Failure> {
         Command::Check(command) => command.execute(&cli.global),
         Command::Publish(command) => command.execute(&cli.global),
         Command::Send(command) => command.execute(&cli.global),
+        Command::Dev(command) => command.execute(&cli.global),
         Command::Schema(command) => command.execute(),
         Command::Completions(command) => command.execute(),
     }

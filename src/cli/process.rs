@@ -14,11 +14,13 @@ pub(super) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Res
     runtime.block_on(work)
 }
 
-/// Resolves at the first SIGTERM or SIGINT. From then on, another one ends the process at once.
+/// Resolves at the first SIGTERM or SIGINT. From then on, another one ends the process at once, after `last_act`.
 ///
 /// # Errors
 /// The system does not let us listen for signals.
-pub(super) fn shutdown_signal() -> io::Result<impl Future<Output = ()>> {
+pub(super) fn shutdown_signal(
+    last_act: impl FnOnce() + Send + 'static,
+) -> io::Result<impl Future<Output = ()>> {
     let mut signals = Signals::new()?;
     Ok(async move {
         let first = signals.next().await;
@@ -26,6 +28,7 @@ pub(super) fn shutdown_signal() -> io::Result<impl Future<Output = ()>> {
         tokio::spawn(async move {
             let second = signals.next().await;
             tracing::warn!(signal = second, "ending at once");
+            last_act();
             std::process::exit(EXIT_INTERRUPTED);
         });
     })

@@ -17,7 +17,7 @@ impl Run {
     pub(super) fn execute(&self, global: &Global) -> Result<(), Failure> {
         let config = global.load()?;
         process::block_on(async {
-            let shutdown = process::shutdown_signal().map_err(Failure::Runtime)?;
+            let shutdown = process::shutdown_signal(|| ()).map_err(Failure::Runtime)?;
             Ok(connector::run(config, shutdown).await?)
         })
     }

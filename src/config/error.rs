@@ -51,22 +51,24 @@ fn lines(origin: &str, errors: &[ConfigError]) -> String {
 
 /// One thing that is wrong with a key.
 #[derive(Debug, thiserror::Error)]
-#[error("{path}: {problem}")]
+#[error("{path}{}: {problem}", .variable.as_ref().map(|v| format!(" (from {v})")).unwrap_or_default())]
 pub struct ConfigError {
     /// The key.
-    pub path: Path,
+    pub path: KeyPath,
+    /// The environment variable that says it, where it is not the file.
+    pub variable: Option<String>,
     /// What is wrong with it.
     pub problem: Problem,
 }
 
 /// A key's place, printed as `targets[2].retry.delays[1] (target "billing")`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Path {
+pub struct KeyPath {
     keys: String,
     target: Option<String>,
 }
 
-impl Path {
+impl KeyPath {
     /// The place of `key` in the table that is here.
     #[must_use]
     pub fn key(&self, key: &str) -> Self {
@@ -97,7 +99,7 @@ impl Path {
     }
 }
 
-impl fmt::Display for Path {
+impl fmt::Display for KeyPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.keys)?;
         match &self.target {
@@ -112,12 +114,12 @@ impl fmt::Display for Path {
 pub(super) struct Errors(Vec<ConfigError>);
 
 impl Errors {
-    pub(super) fn add(&mut self, path: &Path, problem: Problem) {
-        self.0.push(ConfigError { path: path.clone(), problem });
+    pub(super) fn add(&mut self, path: &KeyPath, problem: Problem) {
+        self.0.push(ConfigError { path: path.clone(), variable: None, problem });
     }
 
     /// The value of `result`, or `None` and one error more.
-    pub(super) fn keep<T, E>(&mut self, path: &Path, result: Result<T, E>) -> Option<T>
+    pub(super) fn keep<T, E>(&mut self, path: &KeyPath, result: Result<T, E>) -> Option<T>
     where
         Problem: From<E>,
     {
@@ -257,13 +259,13 @@ pub enum Problem {
     },
     /// A subject that natshook itself publishes to.
     #[error(
-        "found {found:?}, which natshook itself publishes to: a delivery would cause the next one; expected a subject outside {prefix:?}"
+        "found {found:?}, which natshook itself publishes to: a delivery would cause the next one; expected a subject that does not reach {own:?}"
     )]
     Loop {
         /// What was found.
         found: String,
         /// Where natshook publishes.
-        prefix: String,
+        own: String,
     },
     /// A stream's name that the server does not take.
     #[error("found {found:?}, expected a name without white space and without . * > / \\")]

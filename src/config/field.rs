@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::error::{Errors, Path, Problem};
+use super::error::{Errors, KeyPath, Problem};
 
 /// The most characters of a found text that an error shows.
 const SHOWN_CHARS_MAX: usize = 80;
@@ -56,7 +56,7 @@ impl<T> Section<T> {
 
 impl<T: Written> Field<T> {
     /// The value; `None` when the key is absent, or bad and now among the errors.
-    pub(super) fn take(self, path: &Path, errors: &mut Errors) -> Option<T> {
+    pub(super) fn take(self, path: &KeyPath, errors: &mut Errors) -> Option<T> {
         match self {
             Self::Absent => None,
             Self::Good(value) => Some(value),
@@ -68,7 +68,7 @@ impl<T: Written> Field<T> {
     }
 
     /// The same for a key that has to be there.
-    pub(super) fn require(self, path: &Path, errors: &mut Errors) -> Option<T> {
+    pub(super) fn require(self, path: &KeyPath, errors: &mut Errors) -> Option<T> {
         if matches!(self, Self::Absent) {
             errors.add(path, Problem::Missing { allowed: T::ALLOWED });
         }
@@ -78,7 +78,7 @@ impl<T: Written> Field<T> {
 
 impl<T: Default> Section<T> {
     /// The table; an absent one, or a bad one that is now among the errors, counts as empty.
-    pub(super) fn open(self, path: &Path, errors: &mut Errors) -> T {
+    pub(super) fn open(self, path: &KeyPath, errors: &mut Errors) -> T {
         match self {
             Self::Absent => T::default(),
             Self::Good(table) => table,
@@ -90,7 +90,7 @@ impl<T: Default> Section<T> {
     }
 
     /// The table, if there is one.
-    pub(super) fn take(self, path: &Path, errors: &mut Errors) -> Option<T> {
+    pub(super) fn take(self, path: &KeyPath, errors: &mut Errors) -> Option<T> {
         match self {
             Self::Absent => None,
             table => Some(table.open(path, errors)),

@@ -1,7 +1,7 @@
 //! From a file and the environment to a tree of values. The only place that knows the config crate, formats and
 //! environment variables; what the values mean is the business of `raw` and `check`.
 
-use std::{collections::BTreeMap, ffi::OsString, fs, path::Path as FilePath};
+use std::{collections::BTreeMap, ffi::OsString, fs, path::Path};
 
 use config::{Environment, File, FileFormat, Source};
 use serde_json::Value;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{
     check,
     checked::Config,
-    error::{Errors, LoadError, Path, Problem},
+    error::{Errors, KeyPath, LoadError, Problem},
 };
 
 /// What the names of environment variables that override keys begin with.
@@ -27,7 +27,7 @@ impl Config {
     ///
     /// # Errors
     /// The file cannot be read or parsed; or every error in what it says.
-    pub fn load(path: &FilePath) -> Result<Self, LoadError> {
+    pub fn load(path: &Path) -> Result<Self, LoadError> {
         let unreadable = |cause| LoadError::Unreadable { path: path.to_owned(), cause };
         let format = format_of(path).ok_or_else(|| LoadError::UnknownFormat { path: path.to_owned() })?;
         let text = fs::read_to_string(path).map_err(unreadable)?;
@@ -43,7 +43,7 @@ impl Config {
     }
 }
 
-fn format_of(path: &FilePath) -> Option<FileFormat> {
+fn format_of(path: &Path) -> Option<FileFormat> {
     match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
         "toml" => Some(FileFormat::Toml),
         "yaml" | "yml" => Some(FileFormat::Yaml),
@@ -64,7 +64,22 @@ fn build(
         origin: origin.to_owned(),
         message: without_excerpt(&error.to_string()),
     })?;
-    check::check(tree, errors).map_err(|errors| LoadError::Invalid { origin: origin.to_owned(), errors })
+    check::check(tree, errors).map_err(|mut errors| {
+        for error in &mut errors {
+            error.variable = origin_of(error.path.keys(), &variables);
+        }
+        LoadError::Invalid { origin: origin.to_owned(), errors }
+    })
+}
+
+/// The variable that says what is at `keys`, or a table around it.
+fn origin_of(keys: &str, variables: &BTreeMap<String, String>) -> Option<String> {
+    let says = |variable: &&String| {
+        let rest = key_of(&variable[PREFIX.len() + SEPARATOR.len()..])
+            .and_then(|key| keys.strip_prefix(key.as_str()));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    };
+    variables.keys().find(says).cloned()
 }
 
 /// The environment's overrides by their variables; those that cannot be used are errors.
@@ -78,7 +93,7 @@ fn overrides(
         let Some(variable) = variable.to_str().filter(|v| v.to_ascii_uppercase().starts_with(&prefix)) else {
             continue;
         };
-        let place = Path::default().key(variable);
+        let place = KeyPath::default().key(variable);
         let variable = variable.to_owned();
         match value.into_string() {
             Err(_) => errors.add(&place, Problem::NotUtf8 { variable }),

@@ -45,19 +45,21 @@ fn a_whole_config_fits_into_one_variable() {
 fn variables_that_name_nothing_are_errors() {
     let text =
         failure(TARGET, &[("NATSHOOK__NATS__SERVER", "x"), ("NATSHOOK__", "x"), ("NATSHOOK__A____B", "x")]);
-    assert!(text.contains("nats.server: unknown key; did you mean \"servers\"?"), "{text}");
+    assert!(
+        text.contains("nats.server (from NATSHOOK__NATS__SERVER): unknown key; did you mean \"servers\"?"),
+        "{text}"
+    );
     assert!(text.contains("NATSHOOK__A____B names no key"), "{text}");
     let text = failure(TARGET, &[("NATSHOOK__TARGETS__99999999999__URL", "x")]);
     assert!(text.contains("names no key"), "{text}");
 }
 
 #[test]
-fn a_bad_variable_s_value_is_judged_like_the_file_s() {
+fn a_bad_variable_s_value_is_judged_like_the_file_s_and_the_variable_is_named() {
     let text = failure(TARGET, &[("NATSHOOK__TARGETS__0__TIMEOUT", "soon")]);
-    assert!(
-        text.contains("targets[0].timeout (target \"a\"): found \"soon\", expected a duration"),
-        "{text}"
-    );
+    let wanted =
+        "targets[0].timeout (target \"a\") (from NATSHOOK__TARGETS__0__TIMEOUT): found \"soon\", expected";
+    assert!(text.contains(wanted), "{text}");
 }
 
 #[cfg(unix)]
@@ -89,8 +91,8 @@ fn yaml_and_json_hold_the_same_keys() {
 
 #[test]
 fn a_missing_file_is_named_with_what_to_do() {
-    let text = Config::load(FilePath::new("/nonexistent/natshook.toml")).unwrap_err().to_string();
+    let text = Config::load(Path::new("/nonexistent/natshook.toml")).unwrap_err().to_string();
     assert!(text.contains("/nonexistent/natshook.toml") && text.contains("--config"), "{text}");
-    let text = Config::load(FilePath::new("natshook.conf")).unwrap_err().to_string();
+    let text = Config::load(Path::new("natshook.conf")).unwrap_err().to_string();
     assert!(text.contains("natshook.conf: unknown format"), "{text}");
 }

@@ -16,6 +16,6 @@ pub use checked::{
     Admin, ClientCertificate, Config, InstanceName, Nats, NatsAuth, ServerUrl, Shutdown, SourceKind, Storage,
     Stream, Tls,
 };
-pub use error::{ConfigError, LoadError, Path, Problem};
+pub use error::{ConfigError, KeyPath, LoadError, Problem};
 pub use schema::schema;
 pub use secret::SecretError;

@@ -5,7 +5,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
 use super::{
-    error::{Errors, Path, Problem},
+    error::{Errors, KeyPath, Problem},
     raw::Root,
 };
 
@@ -22,7 +22,7 @@ pub fn schema() -> Value {
 /// Adds every key of `written` that the schema does not have to `errors`.
 pub(super) fn find_unknown_keys(written: &Value, errors: &mut Errors) {
     let root = schema();
-    Walk { root: &root, errors }.visit(written, &root, &Path::default());
+    Walk { root: &root, errors }.visit(written, &root, &KeyPath::default());
 }
 
 struct Walk<'a> {
@@ -31,7 +31,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn visit(&mut self, written: &Value, schema: &Value, path: &Path) {
+    fn visit(&mut self, written: &Value, schema: &Value, path: &KeyPath) {
         match written {
             Value::Object(table) => self.visit_table(table, schema, path),
             Value::Array(list) => {
@@ -45,7 +45,7 @@ impl Walk<'_> {
         }
     }
 
-    fn visit_table(&mut self, table: &Map<String, Value>, schema: &Value, path: &Path) {
+    fn visit_table(&mut self, table: &Map<String, Value>, schema: &Value, path: &KeyPath) {
         let variants = self.variants(schema);
         let known: Map<String, Value> = variants
             .iter()
@@ -98,7 +98,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::config::Config;
-    use std::{collections::BTreeSet, path::Path as FilePath};
+    use std::{collections::BTreeSet, path::Path};
 
     const ANNOTATED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/natshook.toml");
 
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn the_annotated_config_is_right_by_the_check_and_by_the_schema() {
-        let config = Config::load(FilePath::new(ANNOTATED)).unwrap_or_else(|error| panic!("{error}"));
+        let config = Config::load(Path::new(ANNOTATED)).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(config.targets[0].retry.schedule.attempts(), 12);
         let validator = jsonschema::validator_for(&schema()).unwrap();
         let errors: Vec<String> =

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::{StreamExt, stream::FuturesUnordered};
+use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use tokio::{
     sync::{Mutex, watch},
     time::sleep,
@@ -103,6 +103,10 @@ async fn pump(mut pull: Pull, courier: &Courier) {
     let mut open_bytes = 0;
     let open_max = UNSETTLED_FACTOR * courier.target.concurrency.get();
     loop {
+        // New deliveries take their permits here, and ended ones give theirs back, before anything is asked for.
+        while let Some(Some(bytes)) = open.next().now_or_never() {
+            open_bytes -= bytes;
+        }
         let room = match open_bytes {
             0..OPEN_BYTES_MAX => courier.lane.room().min(open_max.saturating_sub(open.len())),
             _ => 0,

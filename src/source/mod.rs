@@ -1,7 +1,7 @@
 //! Where messages come from. `broker` is the connection; `streams` finds or makes the streams, `own_stream` keeps
-//! natshook's own, `consumer` the durable consumers; `pull` takes messages from a consumer and survives what happens to it; `core` is the plain
-//! subscription for brokers without JetStream. What leaves this room is an [`Incoming`]: a delivery and the
-//! receipt by which it is acked. Nothing here knows targets' URLs or HTTP.
+//! natshook's own, `consumer` the durable consumers; `pull` takes messages from a consumer and survives what happens
+//! to it; `core` is the plain subscription for brokers without JetStream; `watch` only looks on. What leaves this
+//! room is an [`Incoming`]: a delivery and the receipt by which it is acked. Nothing here knows targets' URLs or HTTP.
 
 mod broker;
 mod connect;
@@ -12,6 +12,7 @@ mod pull;
 mod receipt;
 mod rescue;
 mod streams;
+mod watch;
 mod wire;
 
 pub use broker::{Broker, BrokerError, StoreError, Stored};
@@ -22,3 +23,4 @@ pub use own_stream::{OwnStream, StreamRole};
 pub use pull::{Pull, PullSpec, Recovery};
 pub use receipt::{Incoming, Receipt};
 pub use streams::{TargetStream, ensure_source_streams};
+pub use watch::Watch;

@@ -45,7 +45,7 @@ pub async fn ensure_source_streams(
     match extend_stream(broker, name, settings, &found.missing).await {
         Ok(()) => Ok(search(broker, name, patterns).await?.streams()),
         Err(error) if found.touches_all_missing() => {
-            tracing::warn!(
+            tracing::error!(
                 %error, subjects = joined(&found.missing),
                 "no stream holds all of these subjects; messages that none stores cannot be delivered"
             );

@@ -3,7 +3,7 @@
 use std::{ops::RangeInclusive, time::Duration};
 
 use crate::config::{
-    error::{Errors, Path, Problem},
+    error::{Errors, KeyPath, Problem},
     field::Field,
     value::{Size, Span},
 };
@@ -15,7 +15,7 @@ pub(super) const DAY: Duration = Duration::from_secs(86_400);
 pub(super) fn duration(
     raw: Field<Span>,
     allowed: RangeInclusive<Duration>,
-    path: &Path,
+    path: &KeyPath,
     errors: &mut Errors,
 ) -> Option<Duration> {
     let found = raw.take(path, errors)?.0;
@@ -29,7 +29,7 @@ pub(super) fn duration(
 pub(super) fn count(
     raw: Field<u64>,
     allowed: RangeInclusive<u64>,
-    path: &Path,
+    path: &KeyPath,
     errors: &mut Errors,
 ) -> Option<u64> {
     let found = raw.take(path, errors)?;
@@ -39,7 +39,7 @@ pub(super) fn count(
 pub(super) fn bytes(
     raw: Field<Size>,
     allowed: RangeInclusive<u64>,
-    path: &Path,
+    path: &KeyPath,
     errors: &mut Errors,
 ) -> Option<u64> {
     let found = raw.take(path, errors)?.0;
@@ -49,7 +49,7 @@ pub(super) fn bytes(
 pub(super) fn within(
     found: u64,
     allowed: RangeInclusive<u64>,
-    path: &Path,
+    path: &KeyPath,
     errors: &mut Errors,
 ) -> Option<u64> {
     if allowed.contains(&found) {
@@ -62,7 +62,7 @@ pub(super) fn within(
 pub(super) fn share(
     raw: Field<f64>,
     allowed: RangeInclusive<f64>,
-    path: &Path,
+    path: &KeyPath,
     errors: &mut Errors,
 ) -> Option<f64> {
     let found = raw.take(path, errors)?;

@@ -10,7 +10,7 @@ use url::Url;
 use super::{nats::secret, texts};
 use crate::{
     config::{
-        error::{Errors, Path, Problem},
+        error::{Errors, KeyPath, Problem},
         field::{Field, Section},
         raw,
         value::{OneOrMore, Private, Text},
@@ -26,7 +26,12 @@ const URL_ALLOWED: &str = "an address such as \"https://hooks.example/path\"";
 /// Methods that carry no body, or mean something else than sending one.
 const METHODS_REFUSED: [&str; 4] = ["CONNECT", "TRACE", "GET", "HEAD"];
 
-pub(super) fn url(raw: Field<Private>, guard: &Guard, path: &Path, errors: &mut Errors) -> Option<TargetUrl> {
+pub(super) fn url(
+    raw: Field<Private>,
+    guard: &Guard,
+    path: &KeyPath,
+    errors: &mut Errors,
+) -> Option<TargetUrl> {
     let text = raw.require(path, errors)?.0;
     let url = match Url::parse(&text) {
         Ok(url) => url,
@@ -60,7 +65,7 @@ pub(super) fn shown_url(text: &str) -> String {
     }
 }
 
-pub(super) fn method(raw: Field<Text>, path: &Path, errors: &mut Errors) -> Option<Method> {
+pub(super) fn method(raw: Field<Text>, path: &KeyPath, errors: &mut Errors) -> Option<Method> {
     let found = raw.take(path, errors)?.0;
     let method = Method::from_bytes(found.as_bytes()).ok().filter(|_| {
         // Methods are case-sensitive (RFC 9110, 9.1): "post" is another method, which nobody means.
@@ -74,7 +79,7 @@ pub(super) fn method(raw: Field<Text>, path: &Path, errors: &mut Errors) -> Opti
 
 pub(super) fn headers(
     raw: Field<BTreeMap<String, Field<Private>>>,
-    path: &Path,
+    path: &KeyPath,
     errors: &mut Errors,
 ) -> Option<HeaderMap> {
     let mut headers = HeaderMap::new();
@@ -91,7 +96,7 @@ pub(super) fn headers(
 
 pub(super) fn pass_headers(
     raw: Field<OneOrMore<Text>>,
-    path: &Path,
+    path: &KeyPath,
     errors: &mut Errors,
 ) -> Option<Vec<HeaderName>> {
     if raw.is_absent() {
@@ -102,7 +107,7 @@ pub(super) fn pass_headers(
 }
 
 /// A name that is neither natshook's nor the connection's.
-fn header_name(text: &str, path: &Path, errors: &mut Errors) -> Option<HeaderName> {
+fn header_name(text: &str, path: &KeyPath, errors: &mut Errors) -> Option<HeaderName> {
     let name = legal_header_name(text, path, errors)?;
     if is_reserved(&name) {
         errors.add(path, Problem::ReservedHeader { found: text.to_owned() });
@@ -111,7 +116,7 @@ fn header_name(text: &str, path: &Path, errors: &mut Errors) -> Option<HeaderNam
     Some(name)
 }
 
-fn legal_header_name(text: &str, path: &Path, errors: &mut Errors) -> Option<HeaderName> {
+fn legal_header_name(text: &str, path: &KeyPath, errors: &mut Errors) -> Option<HeaderName> {
     let name = HeaderName::try_from(text).ok();
     if name.is_none() {
         errors.add(path, Problem::HeaderName { found: text.to_owned() });
@@ -119,7 +124,7 @@ fn legal_header_name(text: &str, path: &Path, errors: &mut Errors) -> Option<Hea
     name
 }
 
-fn header_value(text: &str, path: &Path, errors: &mut Errors) -> Option<HeaderValue> {
+fn header_value(text: &str, path: &KeyPath, errors: &mut Errors) -> Option<HeaderValue> {
     // `from_str` takes visible ASCII only, where `from_bytes` would take what receivers read in different ways.
     let value = HeaderValue::from_str(text).ok();
     if value.is_none() {
@@ -128,7 +133,7 @@ fn header_value(text: &str, path: &Path, errors: &mut Errors) -> Option<HeaderVa
     value
 }
 
-pub(super) fn auth(raw: Section<raw::Auth>, path: &Path, errors: &mut Errors) -> Option<Auth> {
+pub(super) fn auth(raw: Section<raw::Auth>, path: &KeyPath, errors: &mut Errors) -> Option<Auth> {
     const KINDS: &[&str] = &["bearer", "basic", "header"];
     let raw = raw.take(path, errors)?;
     let there = [!raw.bearer.is_absent(), !raw.basic.is_absent(), !raw.header.is_absent()];
@@ -149,7 +154,7 @@ pub(super) fn auth(raw: Section<raw::Auth>, path: &Path, errors: &mut Errors) ->
     bearer.or(basic).or(header)
 }
 
-fn basic(raw: raw::Basic, path: &Path, errors: &mut Errors) -> Option<Auth> {
+fn basic(raw: raw::Basic, path: &KeyPath, errors: &mut Errors) -> Option<Auth> {
     let user = raw.user.require(&path.key("user"), errors);
     if raw.password.is_absent() {
         errors.add(&path.key("password"), Problem::Missing { allowed: "a secret" });
@@ -163,7 +168,7 @@ fn basic(raw: raw::Basic, path: &Path, errors: &mut Errors) -> Option<Auth> {
     sensitive("Basic ", &SecretString::from(pair), path, errors).map(Auth::Basic)
 }
 
-fn auth_header(raw: raw::AuthHeader, path: &Path, errors: &mut Errors) -> Option<Auth> {
+fn auth_header(raw: raw::AuthHeader, path: &KeyPath, errors: &mut Errors) -> Option<Auth> {
     let written = raw.name.require(&path.key("name"), errors).map(|text| text.0);
     let name = written.and_then(|text| auth_header_name(&text, &path.key("name"), errors));
     if raw.value.is_absent() {
@@ -175,7 +180,7 @@ fn auth_header(raw: raw::AuthHeader, path: &Path, errors: &mut Errors) -> Option
 }
 
 /// A scheme of the receiver's own ("Authorization: ApiKey …") is written as such a header.
-fn auth_header_name(text: &str, path: &Path, errors: &mut Errors) -> Option<HeaderName> {
+fn auth_header_name(text: &str, path: &KeyPath, errors: &mut Errors) -> Option<HeaderName> {
     let name = legal_header_name(text, path, errors)?;
     if name == AUTHORIZATION {
         return Some(name);
@@ -183,20 +188,29 @@ fn auth_header_name(text: &str, path: &Path, errors: &mut Errors) -> Option<Head
     header_name(text, path, errors)
 }
 
-fn sensitive(scheme: &str, secret: &SecretString, path: &Path, errors: &mut Errors) -> Option<HeaderValue> {
+fn sensitive(
+    scheme: &str,
+    secret: &SecretString,
+    path: &KeyPath,
+    errors: &mut Errors,
+) -> Option<HeaderValue> {
     let mut value = header_value(&format!("{scheme}{}", secret.expose_secret()), path, errors)?;
     value.set_sensitive(true);
     Some(value)
 }
 
-pub(super) fn signing(raw: Section<raw::Signing>, path: &Path, errors: &mut Errors) -> Option<SigningKeys> {
+pub(super) fn signing(
+    raw: Section<raw::Signing>,
+    path: &KeyPath,
+    errors: &mut Errors,
+) -> Option<SigningKeys> {
     let raw = raw.take(path, errors)?;
     let path = path.key("secrets");
     let list = raw.secrets.require(&path, errors)?;
     if list.is_empty() {
         errors.add(&path, Problem::Empty);
     }
-    let mut secrets: Vec<(Path, SecretString)> = Vec::new();
+    let mut secrets: Vec<(KeyPath, SecretString)> = Vec::new();
     for (index, field) in list.into_iter().enumerate() {
         let path = path.index(index);
         secrets.extend(secret(field, &path, errors).map(|secret| (path, secret)));

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::{
     checked::{Admin, Config, InstanceName, Shutdown, SourceKind, Storage, Stream},
-    error::{ConfigError, Errors, Path, Problem},
+    error::{ConfigError, Errors, KeyPath, Problem},
     field::{Field, Section},
     raw,
     schema::find_unknown_keys,
@@ -36,7 +36,7 @@ const REPLICAS: std::ops::RangeInclusive<u64> = 1..=5;
 /// Judges `tree`; `errors` holds what was wrong before.
 pub(super) fn check(tree: Value, mut errors: Errors) -> Result<Config, Vec<ConfigError>> {
     find_unknown_keys(&tree, &mut errors);
-    let here = Path::default();
+    let here = KeyPath::default();
     let root =
         serde_json::from_value::<Section<raw::Root>>(tree).unwrap_or_default().open(&here, &mut errors);
     let config = root_table(root, &here, &mut errors);
@@ -44,7 +44,7 @@ pub(super) fn check(tree: Value, mut errors: Errors) -> Result<Config, Vec<Confi
     if errors.is_empty() { Ok(config) } else { Err(errors) }
 }
 
-fn root_table(raw: raw::Root, here: &Path, errors: &mut Errors) -> Config {
+fn root_table(raw: raw::Root, here: &KeyPath, errors: &mut Errors) -> Config {
     let name = instance_name(raw.name, &here.key("name"), errors);
     let source = raw.source.take(&here.key("source"), errors).map_or(SourceKind::JetStream, Into::into);
     let shutdown = shutdown(raw.shutdown, &here.key("shutdown"), errors);
@@ -59,7 +59,7 @@ fn root_table(raw: raw::Root, here: &Path, errors: &mut Errors) -> Config {
     Config { name, source, nats, stream, retry_queue, dead_letter, admin, egress, shutdown, targets }
 }
 
-fn instance_name(raw: Field<Text>, path: &Path, errors: &mut Errors) -> InstanceName {
+fn instance_name(raw: Field<Text>, path: &KeyPath, errors: &mut Errors) -> InstanceName {
     let Some(Text(found)) = raw.take(path, errors) else { return InstanceName::default() };
     InstanceName::new(&found).unwrap_or_else(|| {
         errors.add(path, Problem::Name { found });
@@ -67,13 +67,13 @@ fn instance_name(raw: Field<Text>, path: &Path, errors: &mut Errors) -> Instance
     })
 }
 
-fn shutdown(raw: Section<raw::Shutdown>, path: &Path, errors: &mut Errors) -> Shutdown {
+fn shutdown(raw: Section<raw::Shutdown>, path: &KeyPath, errors: &mut Errors) -> Shutdown {
     let raw = raw.open(path, errors);
     let grace_period = duration(raw.grace_period, Duration::ZERO..=HOUR, &path.key("grace_period"), errors);
     Shutdown { grace_period: grace_period.unwrap_or(DEFAULT_GRACE_PERIOD) }
 }
 
-fn stream(raw: Section<raw::Stream>, instance: &InstanceName, path: &Path, errors: &mut Errors) -> Stream {
+fn stream(raw: Section<raw::Stream>, instance: &InstanceName, path: &KeyPath, errors: &mut Errors) -> Stream {
     let raw = raw.open(path, errors);
     let name =
         raw.name.take(&path.key("name"), errors).map_or_else(|| DEFAULT_STREAM.to_owned(), |text| text.0);
@@ -94,7 +94,7 @@ fn stream(raw: Section<raw::Stream>, instance: &InstanceName, path: &Path, error
     }
 }
 
-fn retry_queue(raw: Section<raw::RetryQueue>, path: &Path, errors: &mut Errors) -> Storage {
+fn retry_queue(raw: Section<raw::RetryQueue>, path: &KeyPath, errors: &mut Errors) -> Storage {
     let raw = raw.open(path, errors);
     Storage {
         replicas: replicas(raw.replicas, path, errors),
@@ -103,7 +103,7 @@ fn retry_queue(raw: Section<raw::RetryQueue>, path: &Path, errors: &mut Errors) 
     }
 }
 
-fn dead_letter(raw: Section<raw::DeadLetter>, path: &Path, errors: &mut Errors) -> Storage {
+fn dead_letter(raw: Section<raw::DeadLetter>, path: &KeyPath, errors: &mut Errors) -> Storage {
     let raw = raw.open(path, errors);
     let max_age = duration(raw.max_age, SECOND..=3650 * DAY, &path.key("max_age"), errors);
     Storage {
@@ -113,12 +113,12 @@ fn dead_letter(raw: Section<raw::DeadLetter>, path: &Path, errors: &mut Errors) 
     }
 }
 
-fn replicas(raw: Field<u64>, table: &Path, errors: &mut Errors) -> usize {
+fn replicas(raw: Field<u64>, table: &KeyPath, errors: &mut Errors) -> usize {
     let found = count(raw, REPLICAS, &table.key("replicas"), errors);
     found.and_then(|n| usize::try_from(n).ok()).unwrap_or(1)
 }
 
-fn admin(raw: Section<raw::Admin>, path: &Path, errors: &mut Errors) -> Admin {
+fn admin(raw: Section<raw::Admin>, path: &KeyPath, errors: &mut Errors) -> Admin {
     let raw = raw.open(path, errors);
     let listen = raw.listen.take(&path.key("listen"), errors).map(|text| text.0);
     let listen = listen.unwrap_or_else(|| DEFAULT_LISTEN.to_owned());
@@ -129,7 +129,7 @@ fn admin(raw: Section<raw::Admin>, path: &Path, errors: &mut Errors) -> Admin {
     Admin { listen: address }
 }
 
-fn egress(raw: Section<raw::Egress>, path: &Path, errors: &mut Errors) -> Guard {
+fn egress(raw: Section<raw::Egress>, path: &KeyPath, errors: &mut Errors) -> Guard {
     let raw = raw.open(path, errors);
     let allow = texts(raw.allow, &path.key("allow"), errors)
         .into_iter()
@@ -138,7 +138,7 @@ fn egress(raw: Section<raw::Egress>, path: &Path, errors: &mut Errors) -> Guard 
     Guard { allow, allow_http: raw.allow_http.take(&path.key("allow_http"), errors).unwrap_or(false) }
 }
 
-fn range(found: String, path: &Path, errors: &mut Errors) -> Option<IpNet> {
+fn range(found: String, path: &KeyPath, errors: &mut Errors) -> Option<IpNet> {
     let net = found.parse().ok().or_else(|| Some(IpNet::from(found.parse::<std::net::IpAddr>().ok()?)));
     if net.is_none() {
         errors.add(path, Problem::Range { found });
@@ -147,7 +147,7 @@ fn range(found: String, path: &Path, errors: &mut Errors) -> Option<IpNet> {
 }
 
 /// The texts of a key that takes one or a list, each with its place.
-fn texts(raw: Field<OneOrMore<Text>>, path: &Path, errors: &mut Errors) -> Vec<(Path, String)> {
+fn texts(raw: Field<OneOrMore<Text>>, path: &KeyPath, errors: &mut Errors) -> Vec<(KeyPath, String)> {
     match raw.take(path, errors) {
         None => Vec::new(),
         Some(OneOrMore::One(text)) => vec![(path.clone(), text.0)],

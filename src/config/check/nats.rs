@@ -9,7 +9,7 @@ use super::http::shown_url;
 use crate::{
     config::{
         checked::{ClientCertificate, Nats, NatsAuth, ServerUrl, Tls},
-        error::{Errors, Path, Problem},
+        error::{Errors, KeyPath, Problem},
         field::{Field, Section},
         raw,
         secret::Secret,
@@ -21,7 +21,7 @@ use crate::{
 const DEFAULT_SERVER: &str = "nats://127.0.0.1:4222";
 const SERVER_ALLOWED: &str = "a server's address such as \"nats://127.0.0.1:4222\" or \"tls://nats.example\"";
 
-pub(super) fn check(raw: Section<raw::Nats>, path: &Path, errors: &mut Errors) -> Nats {
+pub(super) fn check(raw: Section<raw::Nats>, path: &KeyPath, errors: &mut Errors) -> Nats {
     let mut raw = raw.open(path, errors);
     let servers = servers(std::mem::take(&mut raw.servers), &path.key("servers"), errors);
     let inbox_prefix = inbox_prefix(std::mem::take(&mut raw.inbox_prefix), &path.key("inbox_prefix"), errors);
@@ -30,7 +30,7 @@ pub(super) fn check(raw: Section<raw::Nats>, path: &Path, errors: &mut Errors) -
     Nats { servers, auth, tls, inbox_prefix }
 }
 
-fn servers(raw: Field<OneOrMore<Private>>, path: &Path, errors: &mut Errors) -> Vec<ServerUrl> {
+fn servers(raw: Field<OneOrMore<Private>>, path: &KeyPath, errors: &mut Errors) -> Vec<ServerUrl> {
     if raw.is_absent() {
         return server(DEFAULT_SERVER, path, errors).into_iter().collect();
     }
@@ -57,7 +57,7 @@ fn servers(raw: Field<OneOrMore<Private>>, path: &Path, errors: &mut Errors) -> 
     }
 }
 
-fn server(text: &str, path: &Path, errors: &mut Errors) -> Option<ServerUrl> {
+fn server(text: &str, path: &KeyPath, errors: &mut Errors) -> Option<ServerUrl> {
     // NATS's own tools take an address without a scheme.
     let with_scheme = if text.contains("://") { text.to_owned() } else { format!("nats://{text}") };
     let found = || shown_url(text);
@@ -76,7 +76,7 @@ fn server(text: &str, path: &Path, errors: &mut Errors) -> Option<ServerUrl> {
     }
 }
 
-fn inbox_prefix(raw: Field<Text>, path: &Path, errors: &mut Errors) -> Option<String> {
+fn inbox_prefix(raw: Field<Text>, path: &KeyPath, errors: &mut Errors) -> Option<String> {
     let found = raw.take(path, errors)?.0;
     match Pattern::new(&found) {
         Ok(pattern) if pattern.is_literal() => Some(found),
@@ -91,7 +91,7 @@ fn inbox_prefix(raw: Field<Text>, path: &Path, errors: &mut Errors) -> Option<St
     }
 }
 
-fn auth(raw: raw::Nats, path: &Path, errors: &mut Errors) -> NatsAuth {
+fn auth(raw: raw::Nats, path: &KeyPath, errors: &mut Errors) -> NatsAuth {
     let kinds = [
         ("credentials_file", !raw.credentials_file.is_absent()),
         ("nkey_seed", !raw.nkey_seed.is_absent()),
@@ -124,7 +124,7 @@ fn auth(raw: raw::Nats, path: &Path, errors: &mut Errors) -> NatsAuth {
     }
 }
 
-fn nkey_seed(raw: Field<Secret>, path: &Path, errors: &mut Errors) -> Option<SecretString> {
+fn nkey_seed(raw: Field<Secret>, path: &KeyPath, errors: &mut Errors) -> Option<SecretString> {
     let seed = secret(raw, path, errors)?;
     let pair = nkeys::KeyPair::from_seed(seed.expose_secret().trim());
     if !pair.is_ok_and(|pair| pair.key_pair_type() == nkeys::KeyPairType::User) {
@@ -134,12 +134,12 @@ fn nkey_seed(raw: Field<Secret>, path: &Path, errors: &mut Errors) -> Option<Sec
 }
 
 /// The secret under a key, if there is one.
-pub(super) fn secret(raw: Field<Secret>, path: &Path, errors: &mut Errors) -> Option<SecretString> {
+pub(super) fn secret(raw: Field<Secret>, path: &KeyPath, errors: &mut Errors) -> Option<SecretString> {
     let secret = raw.take(path, errors)?;
     errors.keep(path, secret.resolve())
 }
 
-fn tls(raw: Section<raw::Tls>, path: &Path, errors: &mut Errors) -> Tls {
+fn tls(raw: Section<raw::Tls>, path: &KeyPath, errors: &mut Errors) -> Tls {
     let raw = raw.open(path, errors);
     if !raw.cert_file.is_absent() && raw.key_file.is_absent() {
         errors.add(&path.key("cert_file"), Problem::Needs { other: "key_file" });
@@ -159,7 +159,7 @@ fn tls(raw: Section<raw::Tls>, path: &Path, errors: &mut Errors) -> Tls {
 }
 
 /// A file that can be opened now: better to hear of it here than from the broker's refusal.
-fn file(raw: Field<Text>, path: &Path, errors: &mut Errors) -> Option<PathBuf> {
+fn file(raw: Field<Text>, path: &KeyPath, errors: &mut Errors) -> Option<PathBuf> {
     let file = PathBuf::from(raw.take(path, errors)?.0);
     if let Err(cause) = File::open(&file) {
         errors.add(path, Problem::File { path: file.clone(), cause });

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     config::{
         SourceKind,
-        error::{Errors, Path, Problem},
+        error::{Errors, KeyPath, Problem},
         field::{Field, Section},
         raw,
     },
@@ -53,7 +53,7 @@ pub(super) struct Policy {
     pub(super) max_payload_bytes: Option<usize>,
 }
 
-pub(super) fn check(raw: raw::Policy, source: SourceKind, path: &Path, errors: &mut Errors) -> Policy {
+pub(super) fn check(raw: raw::Policy, source: SourceKind, path: &KeyPath, errors: &mut Errors) -> Policy {
     if source == SourceKind::Core && !raw.start.is_absent() {
         errors.add(&path.key("start"), Problem::StartInCore);
     }
@@ -75,7 +75,7 @@ pub(super) fn check(raw: raw::Policy, source: SourceKind, path: &Path, errors: &
     }
 }
 
-fn outcomes(raw: Section<raw::Outcomes>, path: &Path, errors: &mut Errors) -> Option<Overrides> {
+fn outcomes(raw: Section<raw::Outcomes>, path: &KeyPath, errors: &mut Errors) -> Option<Overrides> {
     let raw = raw.take(path, errors)?;
     let transient = statuses(raw.transient, &path.key("transient"), errors);
     let permanent = statuses(raw.permanent, &path.key("permanent"), errors);
@@ -85,7 +85,7 @@ fn outcomes(raw: Section<raw::Outcomes>, path: &Path, errors: &mut Errors) -> Op
     Some(Overrides { transient, permanent })
 }
 
-fn statuses(raw: Field<Vec<Field<u64>>>, path: &Path, errors: &mut Errors) -> Vec<u16> {
+fn statuses(raw: Field<Vec<Field<u64>>>, path: &KeyPath, errors: &mut Errors) -> Vec<u16> {
     let mut statuses = Vec::new();
     for (index, field) in raw.take(path, errors).unwrap_or_default().into_iter().enumerate() {
         let path = path.index(index);

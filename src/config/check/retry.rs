@@ -6,7 +6,7 @@ use super::bounds::{DAY, HOUR, SECOND, count, duration, share};
 use crate::{
     backoff::{Jitter, RetryPolicy, Schedule},
     config::{
-        error::{Errors, Path, Problem},
+        error::{Errors, KeyPath, Problem},
         field::{Field, Section},
         raw,
         value::{Preset, Span},
@@ -51,11 +51,13 @@ impl Retry {
     pub(super) fn over(self, defaults: &Self) -> RetryPolicy {
         let max_age = |retry: &Self| retry.max_age.or(retry.schedule.as_ref().and_then(|s| s.max_age));
         let max_age = max_age(&self).or(max_age(defaults)).unwrap_or(DEFAULT_AGE);
+        let usual = delays(&DEFAULT_DELAYS);
         let written = self.schedule.or_else(|| defaults.schedule.clone());
+        let schedule = written.map_or_else(|| usual.clone(), |written| written.schedule);
         // Under a schedule of seconds nobody expects a minute's wait that nobody wrote.
-        let overload_default = if written.is_some() { Duration::ZERO } else { DEFAULT_OVERLOAD_WAIT };
+        let overload_default = if schedule == usual { DEFAULT_OVERLOAD_WAIT } else { Duration::ZERO };
         RetryPolicy {
-            schedule: written.map_or_else(|| delays(&DEFAULT_DELAYS), |written| written.schedule),
+            schedule,
             jitter: self.jitter.or(defaults.jitter).unwrap_or(Jitter::DEFAULT),
             max_age,
             overload_wait: self.overload_wait.or(defaults.overload_wait).unwrap_or(overload_default),
@@ -67,7 +69,7 @@ fn delays(seconds: &[u64]) -> Schedule {
     Schedule::Delays(seconds.iter().copied().map(Duration::from_secs).collect())
 }
 
-pub(super) fn check(raw: Section<raw::Retry>, path: &Path, errors: &mut Errors) -> Retry {
+pub(super) fn check(raw: Section<raw::Retry>, path: &KeyPath, errors: &mut Errors) -> Retry {
     let mut raw = raw.open(path, errors);
     let jitter = share(std::mem::take(&mut raw.jitter), 0.0..=1.0, &path.key("jitter"), errors);
     let max_age =
@@ -82,7 +84,7 @@ pub(super) fn check(raw: Section<raw::Retry>, path: &Path, errors: &mut Errors) 
     }
 }
 
-fn schedule(raw: raw::Retry, path: &Path, errors: &mut Errors) -> Option<Written> {
+fn schedule(raw: raw::Retry, path: &KeyPath, errors: &mut Errors) -> Option<Written> {
     let grows = !(raw.initial.is_absent()
         && raw.factor.is_absent()
         && raw.max.is_absent()
@@ -108,7 +110,7 @@ fn schedule(raw: raw::Retry, path: &Path, errors: &mut Errors) -> Option<Written
     own.or(preset)
 }
 
-fn listed(raw: Field<Vec<Field<Span>>>, path: &Path, errors: &mut Errors) -> Option<Schedule> {
+fn listed(raw: Field<Vec<Field<Span>>>, path: &KeyPath, errors: &mut Errors) -> Option<Schedule> {
     let list = raw.take(path, errors)?;
     if list.len() > DELAYS_MAX {
         errors.add(path, Problem::TooMany { found: list.len(), most: DELAYS_MAX });
@@ -123,7 +125,7 @@ fn exponential(
     factor: Field<f64>,
     max: Field<Span>,
     attempts: Field<u64>,
-    path: &Path,
+    path: &KeyPath,
     errors: &mut Errors,
 ) -> Option<Schedule> {
     let needed =

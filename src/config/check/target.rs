@@ -8,7 +8,7 @@ use super::{
 use crate::{
     config::{
         InstanceName, SourceKind,
-        error::{Errors, Path, Problem},
+        error::{Errors, KeyPath, Problem},
         field::{Field, Section, Written},
         raw,
         value::{OneOrMore, Text},
@@ -29,7 +29,7 @@ pub(super) fn all(
     defaults: Section<raw::Policy>,
     targets: Field<Vec<Section<raw::Target>>>,
     context: &Context<'_>,
-    root: &Path,
+    root: &KeyPath,
     errors: &mut Errors,
 ) -> Vec<Target> {
     let path = root.key("defaults");
@@ -66,11 +66,11 @@ fn one(
     raw: raw::Target,
     defaults: &Policy,
     context: &Context<'_>,
-    path: &Path,
+    path: &KeyPath,
     errors: &mut Errors,
 ) -> (Option<TargetName>, Option<Target>) {
     let name = name(raw.name, &path.key("name"), errors);
-    let subjects = subjects(raw.subjects, context.name, &path.key("subjects"), errors);
+    let subjects = subjects(raw.subjects, context, &path.key("subjects"), errors);
     let url = parts::url(raw.url, context.guard, &path.key("url"), errors);
     let own = policy::check(raw.policy, context.source, path, errors);
     let target = name.clone().zip(url).map(|(name, url)| Target {
@@ -96,7 +96,7 @@ fn one(
     (name, target)
 }
 
-fn name(raw: Field<Text>, path: &Path, errors: &mut Errors) -> Option<TargetName> {
+fn name(raw: Field<Text>, path: &KeyPath, errors: &mut Errors) -> Option<TargetName> {
     let found = raw.require(path, errors)?.0;
     let name = TargetName::new(&found);
     if name.is_none() {
@@ -105,10 +105,22 @@ fn name(raw: Field<Text>, path: &Path, errors: &mut Errors) -> Option<TargetName
     name
 }
 
+/// The subject of natshook's own that `pattern` reaches. With core NATS a wildcard may reach one, since there they are
+/// left out when they come; a stream cannot leave anything out.
+fn loops(pattern: &Pattern, context: &Context<'_>) -> Option<String> {
+    let own = [context.name.retry_subject("*"), context.name.dead_letter_subject("*")];
+    let reaches = |own: &String| match (Pattern::new(own), context.source) {
+        (Ok(own), SourceKind::JetStream) => own.overlaps(pattern),
+        (Ok(own), SourceKind::Core) => own.contains(pattern),
+        (Err(_), _) => false,
+    };
+    own.into_iter().find(reaches)
+}
+
 fn subjects(
     raw: Field<OneOrMore<Text>>,
-    instance: &InstanceName,
-    path: &Path,
+    context: &Context<'_>,
+    path: &KeyPath,
     errors: &mut Errors,
 ) -> Vec<Pattern> {
     if raw.is_absent() {
@@ -117,14 +129,15 @@ fn subjects(
     if matches!(&raw, Field::Good(OneOrMore::More(list)) if list.is_empty()) {
         errors.add(path, Problem::Empty);
     }
-    let own = [instance.retry_subject(""), instance.dead_letter_subject("")];
     let mut patterns = Vec::new();
     for (path, found) in texts(raw, path, errors) {
-        if let Some(prefix) = own.iter().find(|prefix| found.starts_with(prefix.as_str())) {
-            errors.add(&path, Problem::Loop { found: found.clone(), prefix: prefix.clone() });
-        }
         match Pattern::new(&found) {
-            Ok(pattern) => patterns.push(pattern),
+            Ok(pattern) => {
+                if let Some(own) = loops(&pattern, context) {
+                    errors.add(&path, Problem::Loop { found, own });
+                }
+                patterns.push(pattern);
+            }
             Err(cause) => errors.add(&path, Problem::Subject { found, cause }),
         }
     }

@@ -151,7 +151,11 @@ fn names_subjects_and_urls_have_their_rules() {
             "targets[0].subjects[1] (target \"a\"): \"b..c\" has an empty token",
         ),
         ("subjects", "\"natshook.retry.a\"", "which natshook itself publishes to"),
-        ("subjects", "[\"natshook.dead-letter.>\"]", "expected a subject outside \"natshook.dead-letter.\""),
+        (
+            "subjects",
+            "[\"natshook.dead-letter.>\"]",
+            "expected a subject that does not reach \"natshook.dead-letter.*\"",
+        ),
         ("subjects", "5", "found 5, expected a text or a list of texts"),
         ("url", "\"hooks.example\"", "expected an address such as"),
         ("url", "\"ftp://hooks.example/\"", "found \"ftp://hooks.example/\", expected an address"),
@@ -281,6 +285,10 @@ fn targets_inherit_key_by_key_and_errors_once() {
     assert_eq!((a.retry.schedule.attempts(), b.retry.schedule.attempts()), (2, 4));
     assert_eq!(a.retry.jitter, b.retry.jitter);
     assert_eq!(a.retry.overload_wait, Duration::ZERO);
+    let text = global(
+        "[defaults.retry]\ndelays = [\"5s\", \"30s\", \"2m\", \"10m\", \"30m\", \"2h\", \"5h\", \"10h\"]",
+    );
+    assert_eq!(load(&text).unwrap().targets[0].retry.overload_wait, Duration::from_secs(60));
     let text = format!("[defaults]\ntimeout = \"x\"\n{}{}", target(""), target("").replace("\"a\"", "\"b\""));
     assert_eq!(errors(&text).len(), 1);
 }
