@@ -172,6 +172,28 @@ async fn retries_and_fresh_messages_survive_a_broker_restart_together() {
 }
 
 #[tokio::test]
+async fn a_broker_that_comes_back_empty_is_set_up_again() {
+    let (mut broker, receiver, _connector) = running().await;
+    broker.publish("a", "before").await;
+    broker.wait_until_settled("policy").await;
+    receiver.next("/hook", [Answer::status(400)]);
+
+    broker.kill9();
+    broker.lose_store();
+    broker.restart().await;
+
+    let made = async || broker.outstanding(EVENTS, "natshook-policy").await.is_some();
+    until("stream and consumer are made again", secs(60), made).await;
+    broker.publish("a", "fails").await;
+    broker.publish("a", "works").await;
+    let works = async || receiver.bodies("/hook").contains(&"works".to_owned());
+    until("what is published then is delivered", secs(30), works).await;
+    assert_eq!(broker.wait_for_dead_letters(1).await[0].payload, b"fails");
+    let retries = async || broker.outstanding("NATSHOOK_RETRY", "natshook-retry").await.is_some();
+    until("the retry queue is made again", secs(60), retries).await;
+}
+
+#[tokio::test]
 async fn a_stream_that_counts_anew_does_not_swallow_dead_letters() {
     let broker = Broker::start().await;
     let receiver = Receiver::start().await;

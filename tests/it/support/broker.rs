@@ -115,6 +115,12 @@ impl Broker {
         }
     }
 
+    /// Everything that the killed server had stored is gone.
+    pub(crate) fn lose_store(&self) {
+        assert!(self.server.is_none(), "the server must be killed first");
+        std::fs::remove_dir_all(self.dir.path().join("store")).expect("the store can be removed");
+    }
+
     /// The server stands still; its connections stay open.
     pub(crate) fn pause(&self) {
         signal(self.pid(), "STOP");
