@@ -138,9 +138,10 @@ async fn stored_again(status: u16, stream: &str) -> usize {
         &receiver.url("/hook"),
         "retry = { delays = [\"1h\"] }",
     );
-    let _connector = Connector::start(&config).await;
+    let connector = Connector::start(&config).await;
     broker.publish("a", "1").await;
     until("it is stored", secs(10), async || broker.count(stream).await == 1).await;
+    connector.wait_for_line(&["$JS.ACK.EVENTS"]).await;
 
     broker.reload(&users(true)).await;
 
