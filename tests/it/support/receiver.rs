@@ -60,6 +60,8 @@ pub(crate) enum Fault {
     HugeBody,
     /// The status line of a 200, one byte every 200 ms.
     SlowHeaders,
+    /// A 200 at once, whose body then drips for ever.
+    SlowBody,
     /// What is sent is not HTTP.
     Garbage,
     /// A 103 before the real answer, a 422.
@@ -330,6 +332,14 @@ async fn commit(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), fault: Fault
             let chunk = [b'x'; 64 * 1024];
             for _ in 0..SIZE / chunk.len() {
                 stream.write_all(&chunk).await?;
+            }
+        }
+        Fault::SlowBody => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n").await?;
+            loop {
+                stream.write_all(b"x").await?;
+                stream.flush().await?;
+                tokio::time::sleep(Duration::from_millis(200)).await;
             }
         }
         Fault::SlowHeaders => {
