@@ -258,13 +258,14 @@ async fn after_its_wait_an_open_breaker_lets_one_probe_through_and_closes_when_i
     let receiver = Receiver::start().await;
     receiver.next("/hook", (0..3).map(|_| Answer::status(404)));
     receiver.next("/hook", [Answer::ok().after(millis(500))]);
-    let more = "concurrency = 8\nretry = { delays = [\"1s\"], jitter = 0 }";
+    let more = "concurrency = 8\nretry = { delays = [\"4s\"], jitter = 0 }";
     let config = Config::on(&broker).target("policy", "a", &receiver.url("/hook"), more);
-    let _connector = Connector::start(&config).await;
+    let connector = Connector::start(&config).await;
     for i in 0..3 {
         broker.publish("a", i.to_string()).await;
         receiver.wait_for("/hook", i + 1).await;
     }
+    connector.wait_for_line(&["breaker opened"]).await;
 
     broker.publish_numbered("a", 3..30).await;
 
