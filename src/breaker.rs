@@ -79,6 +79,13 @@ impl Breaker {
         open.max(self.held_until).filter(|until| *until > now)
     }
 
+    /// Whether attempts begin as they come and no receiver has lately asked for a pause: the common case, which
+    /// needs no clock.
+    #[must_use]
+    pub fn is_unhindered(&self) -> bool {
+        self.state == State::Closed && self.held_until.is_none()
+    }
+
     /// Whether attempts begin as they come.
     #[must_use]
     pub fn is_closed(&self) -> bool {

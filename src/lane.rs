@@ -108,12 +108,13 @@ impl Lane {
     #[must_use]
     pub fn room(&self) -> usize {
         let breaker = self.breaker();
-        if breaker.is_closed() && breaker.closed_until(Instant::now()).is_none() {
+        if breaker.is_unhindered() {
             let room = self.permits.available_permits() + self.ahead();
             return room.saturating_sub(self.waiting.load(Ordering::Relaxed));
         }
         match breaker.closed_until(Instant::now()) {
             Some(_) => 0,
+            None if breaker.is_closed() => self.permits.available_permits(),
             None => self.permits.available_permits().min(1),
         }
     }

@@ -118,7 +118,7 @@ impl SigningKeys {
     /// The value of `webhook-signature` for a body sent at `timestamp` (seconds since 1970).
     #[must_use]
     pub fn sign(&self, id: &str, timestamp: u64, body: &[u8]) -> String {
-        let prefix = format!("{id}.{timestamp}.");
+        let prefix = [id, ".", itoa::Buffer::new().format(timestamp), "."].concat();
         let mut header = String::with_capacity(self.0.len() * 92);
         for key in self.0.iter() {
             if !header.is_empty() {
