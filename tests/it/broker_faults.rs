@@ -170,3 +170,82 @@ async fn retries_and_fresh_messages_survive_a_broker_restart_together() {
     broker.wait_until_settled("policy").await;
     assert_eq!(broker.count(DEAD_LETTERS).await, 0);
 }
+
+#[tokio::test]
+async fn a_broker_that_comes_back_empty_is_set_up_again() {
+    let (mut broker, receiver, _connector) = running().await;
+    broker.publish("a", "before").await;
+    broker.wait_until_settled("policy").await;
+    receiver.next("/hook", [Answer::status(400)]);
+
+    broker.kill9();
+    broker.lose_store();
+    broker.restart().await;
+
+    let made = async || broker.outstanding(EVENTS, "natshook-policy").await.is_some();
+    until("stream and consumer are made again", secs(60), made).await;
+    broker.publish("a", "fails").await;
+    broker.publish("a", "works").await;
+    let works = async || receiver.bodies("/hook").contains(&"works".to_owned());
+    until("what is published then is delivered", secs(30), works).await;
+    assert_eq!(broker.wait_for_dead_letters(1).await[0].payload, b"fails");
+    let retries = async || broker.outstanding("NATSHOOK_RETRY", "natshook-retry").await.is_some();
+    until("the retry queue is made again", secs(60), retries).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_counts_anew_does_not_swallow_dead_letters() {
+    let broker = Broker::start().await;
+    let receiver = Receiver::start().await;
+    receiver.always("/hook", Answer::status(400));
+    let config = Config::on(&broker).target("policy", "a", &receiver.url("/hook"), "");
+    let _connector = Connector::start(&config).await;
+    assert_eq!(broker.publish("a", "before").await, 1);
+    broker.wait_for_dead_letters(1).await;
+    broker.jetstream_context().await.delete_stream(EVENTS).await.unwrap();
+    let made = async || broker.outstanding(EVENTS, "natshook-policy").await.is_some();
+    until("stream and consumer are made again", secs(60), made).await;
+
+    // The id of a dead letter is made of stream, sequence and target: all are the same again.
+    assert_eq!(broker.publish("a", "after").await, 1);
+
+    let dead = broker.wait_for_dead_letters(2).await;
+    assert_eq!(dead[1].payload, b"after");
+}
+
+#[tokio::test]
+async fn a_stream_that_allows_too_few_consumers_is_named_with_the_limit() {
+    let broker = Broker::start().await;
+    let theirs = async_nats::jetstream::stream::Config {
+        name: "SMALL".to_owned(),
+        subjects: vec!["a".to_owned()],
+        max_consumers: 1,
+        ..Default::default()
+    };
+    broker.jetstream_context().await.create_stream(theirs).await.unwrap();
+    let config = Config::on(&broker).target("one", "a", "http://127.0.0.1:1/", "").target(
+        "two",
+        "a",
+        "http://127.0.0.1:1/",
+        "",
+    );
+    let connector = Connector::spawn(&config, &[]);
+
+    connector.wait_for_line(&["ERROR", "SMALL", "max_consumers"]).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_forgets_sooner_than_a_target_may_lag_is_a_warning() {
+    let broker = Broker::start().await;
+    let theirs = async_nats::jetstream::stream::Config {
+        name: "SHORT".to_owned(),
+        subjects: vec!["a".to_owned()],
+        max_age: secs(60),
+        ..Default::default()
+    };
+    broker.jetstream_context().await.create_stream(theirs).await.unwrap();
+    let config = Config::on(&broker).target("policy", "a", "http://127.0.0.1:1/", "");
+    let connector = Connector::start(&config).await;
+
+    connector.wait_for_line(&["WARN", "SHORT", "max_age"]).await;
+}

@@ -182,7 +182,10 @@ async fn headers_auth_and_signing_that_cannot_work_are_named() {
             &target_with("headers = { \"webhook-signature\" = \"3\" }"),
             &["targets[0].headers", "webhook-signature"],
         ),
-        (&target_with("pass_headers = [\"Authorization\"]"), &["targets[0].pass_headers", "Authorization"]),
+        (
+            &target_with("pass_headers = [\"Authorization\"]"),
+            &["targets[0].pass_headers[0]", "Authorization"],
+        ),
         (
             &target_with("auth = { bearer = \"a\", basic = { user = \"u\", password = \"p\" } }"),
             &["targets[0].auth"],
@@ -199,7 +202,7 @@ async fn headers_auth_and_signing_that_cannot_work_are_named() {
         ),
         (
             &target_with("auth = { header = { name = \"Host\", value = \"x\" } }"),
-            &["targets[0].auth.header", "Host"],
+            &["targets[0].auth.header.name", "Host"],
         ),
         (&target_with("signing = { secrets = [] }"), &["targets[0].signing.secrets"]),
         (&target_with("signing = { secrets = [\"plain\"] }"), &["targets[0].signing.secrets[0]", "whsec_"]),

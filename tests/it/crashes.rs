@@ -33,7 +33,8 @@ async fn killed_at_random(seed: u64) {
         until("work goes on", secs(30), async || receiver.count("/hook") >= from + more).await;
         tokio::time::sleep(std::time::Duration::from_micros(random.u64(0..30_000))).await;
         connector.kill9();
-        unsettled += broker.outstanding(EVENTS, "natshook-policy").await.unwrap().1;
+        // Cumulative: what earlier kills left comes back only after `ack_wait`.
+        unsettled = unsettled.max(broker.outstanding(EVENTS, "natshook-policy").await.unwrap().1);
         connector = Connector::start(&config).await;
     }
 

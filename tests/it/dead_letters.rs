@@ -276,3 +276,33 @@ async fn natshook_s_own_streams_are_made_as_designed() {
     assert_eq!(consumer.max_ack_pending, 1_000);
     assert_eq!(consumer.durable_name.as_deref(), Some("natshook-policy"));
 }
+
+#[tokio::test]
+async fn a_message_as_large_as_the_broker_takes_is_retried_and_dead_lettered_too() {
+    let broker = Broker::start_with("max_payload: 100000", async_nats::ConnectOptions::new()).await;
+    let receiver = Receiver::start().await;
+    let more = "retry = { delays = [\"1s\", \"1s\"], jitter = 0 }";
+    let config = Config::on(&broker).target("works", "a", &receiver.url("/works"), more).target(
+        "fails",
+        "a",
+        &receiver.url("/fails"),
+        more,
+    );
+    let _connector = Connector::start(&config).await;
+    receiver.next("/works", [Answer::status(500)]);
+    receiver.always("/fails", Answer::status(500));
+
+    // There is no room for the headers that a delivery has in the retry queue, or a dead letter.
+    let sequence = broker.publish("a", vec![b'x'; 100_000]).await;
+
+    let seen = receiver.wait_for("/works", 2).await;
+    assert_eq!(seen[1].body.len(), 100_000);
+    let dead = broker.wait_for_dead_letters(1).await;
+    assert_eq!(header(&dead[0], "Natshook-Target").as_deref(), Some("fails"));
+    assert_eq!(header(&dead[0], "Natshook-Reason").as_deref(), Some("attempts_exhausted"));
+    assert_eq!(header(&dead[0], "Natshook-Stream").as_deref(), Some(EVENTS));
+    assert_eq!(header(&dead[0], "Natshook-Sequence"), Some(sequence.to_string()));
+    broker.wait_until_settled("works").await;
+    broker.wait_until_settled("fails").await;
+    assert_eq!(receiver.count("/fails"), 3);
+}

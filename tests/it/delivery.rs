@@ -128,6 +128,33 @@ async fn an_existing_stream_that_holds_the_subject_is_used_as_it_is() {
 }
 
 #[tokio::test]
+async fn a_target_whose_subjects_lie_in_several_streams_gets_them_all() {
+    let broker = Broker::start().await;
+    let receiver = Receiver::start().await;
+    let context = broker.jetstream_context().await;
+    for (name, subject) in [("EU", "orders.eu.>"), ("US", "orders.us.>")] {
+        let subjects = vec![subject.to_owned()];
+        let theirs =
+            async_nats::jetstream::stream::Config { name: name.to_owned(), subjects, ..Default::default() };
+        context.create_stream(theirs).await.unwrap();
+    }
+    let config = Config::on(&broker).stream_instead("create = false").target(
+        "orders",
+        "orders.*.new",
+        &receiver.url("/hook"),
+        "",
+    );
+    let _connector = Connector::start(&config).await;
+
+    for subject in ["orders.eu.new", "orders.us.new", "orders.us.old"] {
+        broker.publish(subject, subject).await;
+    }
+
+    receiver.wait_for("/hook", 2).await;
+    assert_eq!(receiver.bodies("/hook"), ["orders.eu.new", "orders.us.new"]);
+}
+
+#[tokio::test]
 async fn a_new_target_starts_with_new_messages() {
     assert_eq!(started_at("").await, ["new"]);
 }

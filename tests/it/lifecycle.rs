@@ -42,6 +42,29 @@ async fn a_drain_under_load_loses_nothing_and_repeats_nothing() {
 }
 
 #[tokio::test]
+async fn a_rolling_restart_loses_nothing_and_repeats_nothing() {
+    let broker = Broker::start().await;
+    let receiver = Receiver::start().await;
+    receiver.always("/hook", Answer::ok().after(millis(20)));
+    let config = || Config::on(&broker).target("policy", "a", &receiver.url("/hook"), "concurrency = 4");
+    let mut replicas = [Connector::start(&config()).await, Connector::start(&config()).await];
+    broker.publish_numbered("a", 0..800).await;
+
+    for i in [0, 1, 0] {
+        let seen = receiver.count("/hook");
+        receiver.wait_for("/hook", seen + 50).await;
+        replicas[i].stop().await;
+        replicas[i] = Connector::start(&config()).await;
+    }
+
+    receiver.wait_for("/hook", 800).await;
+    broker.wait_until_settled("policy").await;
+    let bodies = receiver.bodies("/hook");
+    let distinct: HashSet<_> = bodies.iter().collect();
+    assert_eq!((bodies.len(), distinct.len()), (800, 800), "every message exactly once");
+}
+
+#[tokio::test]
 async fn a_drain_waits_for_the_answer_that_is_on_its_way() {
     let broker = Broker::start().await;
     let receiver = Receiver::start().await;

@@ -11,9 +11,9 @@ use crate::support::{
 const DELIVERED: [u16; 7] = [200, 201, 202, 203, 204, 226, 299];
 const PERMANENT: [u16; 21] =
     [400, 402, 406, 411, 412, 413, 414, 415, 416, 417, 418, 422, 423, 424, 426, 428, 431, 451, 499, 501, 505];
-const TRANSIENT: [u16; 29] = [
-    300, 301, 302, 303, 304, 307, 308, 401, 403, 404, 405, 407, 408, 409, 410, 421, 425, 429, 500, 502, 503,
-    504, 506, 507, 508, 511, 520, 599, 999,
+const TRANSIENT: [u16; 30] = [
+    101, 300, 301, 302, 303, 304, 307, 308, 401, 403, 404, 405, 407, 408, 409, 410, 421, 425, 429, 500, 502,
+    503, 504, 506, 507, 508, 511, 520, 599, 999,
 ];
 
 #[tokio::test]
@@ -84,12 +84,16 @@ async fn a_target_may_judge_a_status_otherwise() {
 
 /// The error that the only attempt of a message ends with, taken from its dead letter.
 async fn error_of(url: &str, receiver_fault: Option<(&Receiver, Answer)>) -> String {
+    error_with(url, receiver_fault, "allow = [\"127.0.0.0/8\"]\nallow_http = true").await
+}
+
+async fn error_with(url: &str, receiver_fault: Option<(&Receiver, Answer)>, egress: &str) -> String {
     let broker = Broker::start().await;
     if let Some((receiver, answer)) = receiver_fault {
         receiver.always("/hook", answer);
     }
     let more = "timeout = \"2s\"\nretry = { initial = \"1s\", factor = 1, max = \"1s\", attempts = 1 }";
-    let config = Config::on(&broker).target("policy", "a", url, more);
+    let config = Config::on(&broker).egress_instead(egress).target("policy", "a", url, more);
     let _connector = Connector::start(&config).await;
     broker.publish("a", "{}").await;
     let dead = broker.wait_for_dead_letters(1).await;
@@ -142,6 +146,45 @@ async fn an_untrusted_certificate_is_transient() {
     let error = error_of(&receiver.url("/hook"), None).await;
     assert!(error.contains("tls"), "{error}");
     assert!(receiver.received().is_empty());
+}
+
+#[tokio::test]
+async fn a_name_that_leads_to_an_address_that_is_not_allowed_is_refused_with_the_setting() {
+    let receiver = Receiver::start().await;
+    let url = format!("http://localhost:{}/hook", receiver.port);
+    let error = error_with(&url, None, "allow_http = true").await;
+    for word in ["egress", "127.0.0.1", "localhost", "egress.allow"] {
+        assert!(error.contains(word), "{word} is missing: {error}");
+    }
+    assert!(receiver.received().is_empty());
+}
+
+#[tokio::test]
+async fn a_name_is_reached_at_the_address_that_is_allowed() {
+    let broker = Broker::start().await;
+    let receiver = Receiver::start().await;
+    let url = format!("http://localhost:{}/hook", receiver.port);
+    let config = Config::on(&broker).target("policy", "a", &url, "");
+    let _connector = Connector::start(&config).await;
+
+    broker.publish("a", "{}").await;
+
+    let seen = receiver.wait_for("/hook", 1).await;
+    assert_eq!(seen[0].header("host"), Some(format!("localhost:{}", receiver.port)));
+}
+
+#[tokio::test]
+async fn an_interim_answer_is_not_the_answer() {
+    let broker = Broker::start().await;
+    let receiver = Receiver::start().await;
+    receiver.always("/hook", Answer::fault(Fault::EarlyHints));
+    let config = Config::on(&broker).target("policy", "a", &receiver.url("/hook"), "");
+    let _connector = Connector::start(&config).await;
+
+    broker.publish("a", "{}").await;
+
+    let dead = broker.wait_for_dead_letters(1).await;
+    assert_eq!(header(&dead[0], "Natshook-Last-Status").as_deref(), Some("422"));
 }
 
 #[tokio::test]

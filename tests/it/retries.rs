@@ -295,3 +295,27 @@ async fn a_message_that_is_redelivered_again_and_again_is_a_crash_loop() {
     assert_eq!(&dead[0].payload[..], b"poison");
     assert_eq!(receiver.count("/hook"), 0);
 }
+
+#[tokio::test]
+async fn a_full_retry_queue_holds_the_message_back_until_there_is_room() {
+    let broker = Broker::start().await;
+    let receiver = Receiver::start().await;
+    receiver.always("/hook", Answer::status(500));
+    let config = Config::on(&broker)
+        .target("policy", "a", &receiver.url("/hook"), "retry = { delays = [\"1h\"] }")
+        .and("[retry_queue]\nmax_bytes = 20000");
+    let connector = Connector::start(&config).await;
+    broker.publish("a", vec![b'1'; 12_000]).await;
+    broker.wait_for_retries(1).await;
+
+    broker.publish("a", vec![b'2'; 12_000]).await;
+
+    connector.wait_for_line(&["ERROR", "policy", "maximum bytes exceeded"]).await;
+    assert_eq!(broker.outstanding("EVENTS", "natshook-policy").await, Some((0, 1)), "it is not acked");
+    let stream = broker.jetstream_context().await.get_stream(RETRY_QUEUE).await.unwrap();
+    stream.purge().await.unwrap();
+    let waits =
+        async || broker.stored(RETRY_QUEUE).await.first().is_some_and(|message| message.payload[0] == b'2');
+    crate::support::until("it waits for its next attempt", secs(15), waits).await;
+    assert_eq!(receiver.count("/hook"), 2, "the webhook itself is not called again");
+}

@@ -115,6 +115,12 @@ impl Broker {
         }
     }
 
+    /// Everything that the killed server had stored is gone.
+    pub(crate) fn lose_store(&self) {
+        assert!(self.server.is_none(), "the server must be killed first");
+        std::fs::remove_dir_all(self.dir.path().join("store")).expect("the store can be removed");
+    }
+
     /// The server stands still; its connections stay open.
     pub(crate) fn pause(&self) {
         signal(self.pid(), "STOP");
@@ -289,5 +295,25 @@ fn binary() -> PathBuf {
         None => {
             panic!("no nats-server on PATH, in NATSHOOK_NATS_SERVER or in target/tools: run `make tools`")
         }
+    }
+}
+
+/// Publishes with a header block as it is, which no client library would send: `HPUB` over a bare connection.
+/// The broker must have no users, or a user `test` with the password `t`.
+pub(crate) async fn publish_raw(broker: &Broker, subject: &str, headers: &[u8], payload: &[u8]) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", broker.port)).await.unwrap();
+    let block = [b"NATS/1.0\r\n", headers, b"\r\n\r\n"].concat();
+    let total = block.len() + payload.len();
+    let head = format!(
+        "CONNECT {{\"headers\":true,\"verbose\":false,\"user\":\"test\",\"pass\":\"t\"}}\r\nHPUB {subject} {} {total}\r\n",
+        block.len()
+    );
+    let bytes = [head.as_bytes(), &block, payload, b"\r\nPING\r\n"].concat();
+    stream.write_all(&bytes).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"PONG\r\n") {
+        let n = stream.read_buf(&mut answer).await.unwrap();
+        assert!(n > 0 && !answer.windows(4).any(|w| w == b"-ERR"), "{}", String::from_utf8_lossy(&answer));
     }
 }

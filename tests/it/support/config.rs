@@ -9,6 +9,7 @@ pub(crate) struct Config {
     top: String,
     nats: String,
     stream: String,
+    egress: String,
     rest: String,
 }
 
@@ -20,6 +21,7 @@ impl Config {
             top: String::new(),
             nats: format!("servers = [{:?}]", broker.url()),
             stream: "name = \"EVENTS\"\ncreate = true".to_owned(),
+            egress: "allow = [\"127.0.0.0/8\"]\nallow_http = true".to_owned(),
             rest: String::new(),
         }
     }
@@ -31,6 +33,7 @@ impl Config {
             top: String::new(),
             nats: "servers = [\"nats://127.0.0.1:4222\"]".to_owned(),
             stream: "name = \"EVENTS\"\ncreate = true".to_owned(),
+            egress: "allow = [\"127.0.0.0/8\"]\nallow_http = true".to_owned(),
             rest: String::new(),
         }
     }
@@ -59,6 +62,12 @@ impl Config {
         self
     }
 
+    /// The whole section `[egress]`.
+    pub(crate) fn egress_instead(mut self, lines: &str) -> Self {
+        self.egress = lines.to_owned();
+        self
+    }
+
     /// A target; `subjects` as in `"a, b.>"`, `more` holds further lines of it.
     pub(crate) fn target(mut self, name: &str, subjects: &str, url: &str, more: &str) -> Self {
         let subjects: Vec<_> = subjects.split(", ").collect();
@@ -75,10 +84,10 @@ impl Config {
     }
 
     pub(crate) fn text(&self) -> String {
-        let Self { admin_port, top, nats, stream, rest } = self;
+        let Self { admin_port, top, nats, stream, egress, rest } = self;
         format!(
             "{top}\n[nats]\n{nats}\n\n[stream]\n{stream}\n\n[admin]\nlisten = \"127.0.0.1:{admin_port}\"\n\n\
-             [egress]\nallow = [\"127.0.0.0/8\"]\nallow_http = true\n{rest}"
+             [egress]\n{egress}\n{rest}"
         )
     }
 }

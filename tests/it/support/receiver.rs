@@ -62,6 +62,8 @@ pub(crate) enum Fault {
     SlowHeaders,
     /// What is sent is not HTTP.
     Garbage,
+    /// A 103 before the real answer, a 422.
+    EarlyHints,
 }
 
 impl Answer {
@@ -311,6 +313,10 @@ async fn commit(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), fault: Fault
             stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n0123456789").await?;
         }
         Fault::Garbage => stream.write_all(b"\x00\xff\xfe lorem ipsum\r\n\r\n").await?,
+        Fault::EarlyHints => {
+            stream.write_all(b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n").await?;
+            stream.write_all(b"HTTP/1.1 422 No\r\ncontent-length: 0\r\n\r\n").await?;
+        }
         Fault::EndlessHeaders => {
             stream.write_all(b"HTTP/1.1 200 OK\r\n").await?;
             loop {
