@@ -1,0 +1,290 @@
+//! What README and docs/ show is true: configs parse, commands exist, quoted files are quoted to the letter, every
+//! ERROR line is explained, and the receivers' verification accepts what natshook signs.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::{
+    collections::HashMap,
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpListener,
+    path::Path,
+    process::{Command, Output, Stdio},
+    thread,
+};
+
+use natshook::config::{Config, LoadError};
+
+const README: &str = include_str!("../README.md");
+const OPERATIONS: &str = include_str!("../docs/operations.md");
+/// The secrets that the configs in README take from the environment.
+const SECRETS: [&str; 1] = ["WEBHOOK_SECRET"];
+const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+/// A `whsk_` secret, and the public key that belongs to it (RFC 8032, 7.1, test 1).
+const ED25519_SECRET: &str = "whsk_nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A=";
+const ED25519_PUBLIC: &str = "whpk_11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
+
+/// The fenced blocks of README in `language`.
+fn blocks(language: &str) -> Vec<String> {
+    let mut blocks = Vec::new();
+    let mut lines = README.lines();
+    while let Some(line) = lines.next() {
+        let Some(found) = line.strip_prefix("```") else { continue };
+        let block: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
+        if found == language {
+            blocks.push(block.join("\n") + "\n");
+        }
+    }
+    assert!(!blocks.is_empty(), "README has blocks in {language}");
+    blocks
+}
+
+fn repository(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn natshook(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_natshook"));
+    command.args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null()).output().unwrap()
+}
+
+#[test]
+fn every_config_in_readme_is_a_config() {
+    for block in blocks("toml") {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("readme.toml");
+        // Secrets stand in variables that a test must not set for its whole process.
+        let text = SECRETS.iter().fold(block, |text, name| {
+            text.replace(&format!("{{ env = \"{name}\" }}"), &format!("\"{SECRET}\""))
+        });
+        fs::write(&path, &text).unwrap();
+        let loaded: Result<Config, LoadError> = Config::load(&path);
+        loaded.unwrap_or_else(|error| panic!("{text}\n{error}"));
+    }
+}
+
+#[test]
+fn every_command_in_readme_exists() {
+    let shown = README.split('`').chain(README.lines()).filter_map(|text| {
+        let text = text.trim_start().trim_start_matches("$ ");
+        let text = text.strip_prefix("target/debug/").unwrap_or(text);
+        text.strip_prefix("natshook ")
+    });
+    let mut commands: Vec<Vec<&str>> = shown.map(|text| text.split_whitespace().collect()).collect();
+    let help = String::from_utf8(natshook(&["--help"]).stdout).unwrap();
+    // Prose that begins with the product's name is no command.
+    commands.retain(|words| is_listed(words[0], &help) || words.iter().any(|word| word.starts_with("--")));
+    assert!(commands.len() > 5, "{commands:?}");
+    for words in commands {
+        let help = natshook(&[words[0], "--help"]);
+        assert!(help.status.success(), "natshook {} does not exist", words[0]);
+        let help = String::from_utf8(help.stdout).unwrap();
+        for option in words.iter().filter(|word| word.starts_with("--")) {
+            assert!(help.contains(option), "natshook {} has no {option}", words[0]);
+        }
+    }
+    for command in ["run", "check", "publish", "send", "dev", "schema"] {
+        assert!(README.contains(&format!("natshook {command}")), "README shows natshook {command}");
+    }
+}
+
+/// Whether the help lists the command `word`.
+fn is_listed(word: &str, help: &str) -> bool {
+    help.lines().any(|line| line.strip_prefix("  ").is_some_and(|line| line.split(' ').next() == Some(word)))
+}
+
+#[test]
+fn readme_quotes_files_to_the_letter() {
+    for path in ["tests/it/fixtures/permissions.conf", "docs/verify/verify.py", "docs/verify/verify.mjs"] {
+        assert!(README.contains(&repository(path)), "README does not hold {path} as it is");
+    }
+}
+
+#[test]
+fn links_in_the_docs_lead_somewhere() {
+    for (page, folder) in [(README.to_owned(), ""), (OPERATIONS.to_owned(), "docs/")] {
+        for link in page.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if !link.starts_with("http") {
+                let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).join(link);
+                assert!(path.exists(), "{link} does not exist");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_error_line_is_explained() {
+    let mut found = 0;
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.ends_with("src/cli") {
+                continue;
+            }
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            for text in error_texts(&fs::read_to_string(&path).unwrap()) {
+                found += 1;
+                assert!(
+                    OPERATIONS.contains(&format!("`{text}`")),
+                    "docs/operations.md does not explain the ERROR {text:?} of {}",
+                    path.display()
+                );
+            }
+        }
+    }
+    assert!(found > 15, "only {found} ERROR lines found in src/");
+}
+
+/// The message of each `tracing::error!(…)`: the last text in it.
+fn error_texts(source: &str) -> Vec<String> {
+    source.split("tracing::error!(").skip(1).filter_map(last_text).collect()
+}
+
+fn last_text(call: &str) -> Option<String> {
+    let (mut depth, mut last, mut text) = (1, None, None::<String>);
+    for character in call.chars() {
+        match (&mut text, character) {
+            (Some(_), '"') => last = text.take(),
+            (Some(text), other) => text.push(other),
+            (None, '"') => text = Some(String::new()),
+            (None, '(') => depth += 1,
+            (None, ')') => depth -= 1,
+            (None, _) => {}
+        }
+        if depth == 0 {
+            break;
+        }
+    }
+    last
+}
+
+/// A request as it arrived.
+#[derive(Clone)]
+struct Received {
+    headers: HashMap<String, String>,
+    body: Vec<u8>,
+}
+
+/// What `natshook send` sends, signed with both secrets.
+fn signed_request() -> Received {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let receiver = thread::spawn(move || receive(&listener));
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("send.toml");
+    let text = format!(
+        "egress = {{ allow = [\"127.0.0.0/8\"], allow_http = true }}\n[[targets]]\nname = \"t\"\nsubjects = [\"s\"]\n\
+         url = \"http://127.0.0.1:{port}/\"\nsigning = {{ secrets = [\"{SECRET}\", \"{ED25519_SECRET}\"] }}\n"
+    );
+    fs::write(&config, text).unwrap();
+    let sent = natshook(&["send", "t", "--data", "{\"é\": 1}", "--config", config.to_str().unwrap()]);
+    assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
+    receiver.join().unwrap()
+}
+
+fn receive(listener: &TcpListener) -> Received {
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut headers = HashMap::new();
+    for line in reader.by_ref().lines().skip(1) {
+        let line = line.unwrap();
+        let Some((name, value)) = line.split_once(": ") else { break };
+        headers.insert(name.to_lowercase(), value.to_owned());
+    }
+    let mut body = vec![0; headers["content-length"].parse().unwrap()];
+    reader.read_exact(&mut body).unwrap();
+    stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
+    Received { headers, body }
+}
+
+/// The language's own program that calls `verify` with what stdin says, and prints the id.
+const PYTHON: &str = "
+import json, sys; sys.path.insert(0, 'docs/verify')
+from verify import verify
+case = json.load(sys.stdin)
+print(verify(case['keys'], case['headers'], bytes(case['body'])))
+";
+const NODE: &str = "
+import { readFileSync } from 'node:fs';
+const { verify } = await import(process.cwd() + '/docs/verify/verify.mjs');
+const { keys, headers, body } = JSON.parse(readFileSync(0));
+console.log(verify(keys, headers, Buffer.from(body)));
+";
+
+/// Whether the verification accepts the request, and if so, returns the right id.
+fn accepts(program: &[&str], keys: &[&str], request: &Received) -> bool {
+    let case = serde_json::json!({ "keys": keys, "headers": request.headers, "body": request.body });
+    let mut child = Command::new(program[0])
+        .args(&program[1..])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{}: {error}", program[0]));
+    child.stdin.take().unwrap().write_all(case.to_string().as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    if output.status.success() {
+        assert_eq!(stdout.trim(), request.headers["webhook-id"]);
+    } else {
+        // Refused for a reason of its own, not for a defect of the script.
+        let reasons = ["no signature matches", "too far from now", "missing or unreadable"];
+        assert!(reasons.iter().any(|reason| stderr.contains(reason)), "{stderr}");
+    }
+    output.status.success()
+}
+
+/// Everything that a verification must accept and refuse.
+fn judge(program: &[&str]) {
+    let signed = signed_request();
+    let with = |change: &dyn Fn(&mut Received)| {
+        let mut request = signed.clone();
+        change(&mut request);
+        request
+    };
+    let set = |name: &'static str, value: &'static str| {
+        with(&|request| {
+            request.headers.insert(name.into(), value.into());
+        })
+    };
+    let other = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    assert!(accepts(program, &[SECRET], &signed), "a signed request");
+    assert!(accepts(program, &[other, SECRET], &signed), "a rotated secret");
+    assert!(!accepts(program, &[other], &signed), "another secret");
+    assert!(!accepts(program, &[], &signed), "no secret");
+    assert!(!accepts(program, &[SECRET], &with(&|request| request.body.push(b' '))), "a tampered body");
+    assert!(!accepts(program, &[SECRET], &set("webhook-id", "other")), "another id");
+    assert!(!accepts(program, &[SECRET], &set("webhook-timestamp", "1614265330")), "an old timestamp");
+    assert!(!accepts(program, &[SECRET], &set("webhook-timestamp", "99999999999")), "a timestamp to come");
+    assert!(!accepts(program, &[SECRET], &set("webhook-timestamp", "x")), "no timestamp");
+    assert!(!accepts(program, &[SECRET], &set("webhook-signature", "v1,")), "an empty signature");
+    assert!(!accepts(program, &[SECRET], &set("webhook-signature", "v1a,AAAA nonsense ,")), "nonsense");
+    let unsigned = with(&|request| drop(request.headers.remove("webhook-signature")));
+    assert!(!accepts(program, &[SECRET], &unsigned), "no signature");
+}
+
+#[test]
+fn python_verifies_what_natshook_signs() {
+    judge(&["python3", "-c", PYTHON]);
+}
+
+#[test]
+fn node_verifies_what_natshook_signs() {
+    if Command::new("node").arg("--version").output().is_err() {
+        eprintln!("skipped: there is no node here");
+        return;
+    }
+    let program = ["node", "--input-type=module", "-e", NODE];
+    judge(&program);
+    let mut request = signed_request();
+    assert!(accepts(&program, &[ED25519_PUBLIC], &request), "v1a by the public key");
+    request.body.push(b' ');
+    assert!(!accepts(&program, &[ED25519_PUBLIC], &request), "v1a and a tampered body");
+}
