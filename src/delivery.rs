@@ -24,8 +24,6 @@ use crate::{
     target::Target,
 };
 
-/// How often the broker is told that work goes on; well within its `ack_wait` of 20 s.
-const PROGRESS_EVERY: Duration = Duration::from_secs(7);
 /// A message that was handed out so often beyond the first time without a settled attempt seems to end natshook.
 const CRASHES_MAX: u64 = 10;
 const STORE_WAIT_MIN: Duration = Duration::from_secs(1);
@@ -62,22 +60,12 @@ pub struct Courier {
 }
 
 impl Courier {
-    /// Runs a delivery to its end: acked, waiting in the retry queue, a dead letter, or handed back.
+    /// Runs a delivery to its end: acked, waiting in the retry queue, a dead letter, or handed back. Whoever polls
+    /// this tells the broker meanwhile that work goes on.
     pub async fn run(&self, incoming: Incoming) {
-        self.metrics.in_flight.inc();
         let Incoming { delivery, receipt, handed_out } = incoming;
-        let mut work = std::pin::pin!(self.deliver(delivery, &receipt, handed_out));
-        loop {
-            tokio::select! {
-                biased;
-                () = &mut work => break,
-                () = sleep(PROGRESS_EVERY) => receipt.progress().await,
-                () = self.ending.abandon.cancelled(), if receipt.takes_back() => {
-                    receipt.hand_back(Duration::ZERO).await;
-                    break;
-                }
-            }
-        }
+        self.metrics.in_flight.inc();
+        self.deliver(delivery, &receipt, handed_out).await;
         self.metrics.in_flight.dec();
     }
 
@@ -122,7 +110,12 @@ impl Courier {
             () = end.cancelled() => return None,
         };
         let (started, clock) = (SystemTime::now(), Instant::now());
-        let end = self.sender.attempt(self.template.request(delivery, started)).await;
+        let request = self.template.request(delivery, started);
+        let end = tokio::select! {
+            biased;
+            end = self.sender.attempt(request) => end,
+            () = end.cancelled(), if !receipt.takes_back() => return None,
+        };
         let outcome = classify(&end, &self.target.outcomes);
         self.metrics.attempted(outcome, clock.elapsed());
         if let Some(wait) = pass.report(outcome, end.retry_after()) {
@@ -186,6 +179,9 @@ impl Courier {
     }
 
     fn tell(&self, delivery: &Delivery, disposition: Disposition) {
+        if disposition == Disposition::Ack {
+            return;
+        }
         let (target, message) = (&self.target.name, &delivery.message);
         let id = message.webhook_id();
         let error = delivery.failed.as_ref().map_or("", |failed| failed.last_error.as_str());

@@ -103,6 +103,9 @@ impl Lane {
     /// Waits for a permit, for the breaker and for the rate, in that order.
     pub async fn enter(&self) -> Pass<'_> {
         let permit = loop {
+            if let Ok(permit) = self.permits.try_acquire() {
+                break permit;
+            }
             // The semaphore is never closed.
             if let Ok(permit) = self.permits.acquire().await {
                 break permit;

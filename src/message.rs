@@ -77,6 +77,10 @@ impl Message {
     pub fn webhook_id(&self) -> String {
         match (self.headers.get(MESSAGE_ID_HEADER), &self.origin) {
             (Some(id), _) if !id.is_empty() => utf8_percent_encode(id, NOT_IN_WEBHOOK_ID).to_string(),
+            // The broker's rule for stream names leaves nothing to escape but the percent sign.
+            (_, Origin::Stored { stream, sequence }) if !stream.contains('%') => {
+                format!("{stream}-{sequence}")
+            }
             (_, Origin::Stored { stream, sequence }) => {
                 format!("{}-{sequence}", utf8_percent_encode(stream, NOT_IN_WEBHOOK_ID))
             }

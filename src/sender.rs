@@ -4,8 +4,9 @@
 use std::{
     error::Error,
     io,
+    pin::{Pin, pin},
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use bytes::{Bytes, BytesMut};
@@ -14,7 +15,7 @@ use http::{
     header::{CONTENT_LENGTH, RETRY_AFTER},
 };
 use reqwest::{Client, Response, redirect};
-use tokio::time::timeout_at;
+use tokio::time::{Sleep, sleep};
 use url::Url;
 
 use crate::{
@@ -64,7 +65,7 @@ impl HttpClient {
             .redirect(redirect::Policy::none())
             .referer(false)
             .no_proxy()
-            .retry(reqwest::retry::never())
+            .retry(reqwest::retry::never().max_retries_per_request(0))
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_idle_timeout(IDLE_MAX)
             .tcp_nodelay(true)
@@ -93,7 +94,7 @@ impl Sender {
         if let Err(refusal) = self.http.guard.check_url(&self.url) {
             return End::Broken(Fault::Egress(refusal.to_string()));
         }
-        let deadline = Instant::now() + self.timeout;
+        let mut deadline = pin!(sleep(self.timeout));
         let mut outgoing = reqwest::Request::new(self.method.clone(), self.url.clone());
         *outgoing.headers_mut() = request.headers;
         if request.body.is_empty() {
@@ -101,16 +102,19 @@ impl Sender {
             outgoing.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
         *outgoing.body_mut() = Some(request.body.into());
-        match timeout_at(deadline.into(), self.http.client.execute(outgoing)).await {
-            Err(_) => End::Broken(Fault::Timeout(self.timeout)),
-            Ok(Err(error)) => End::Broken(fault(error)),
-            Ok(Ok(response)) => End::Answered(answer(response, deadline).await),
+        tokio::select! {
+            biased;
+            sent = self.http.client.execute(outgoing) => match sent {
+                Err(error) => End::Broken(fault(error)),
+                Ok(response) => End::Answered(answer(response, deadline).await),
+            },
+            () = deadline.as_mut() => End::Broken(Fault::Timeout(self.timeout)),
         }
     }
 }
 
 /// The status decides; a body that breaks off, drips or never ends takes nothing back.
-async fn answer(mut response: Response, deadline: Instant) -> Answer {
+async fn answer(mut response: Response, mut deadline: Pin<&mut Sleep>) -> Answer {
     let retry_after = response
         .headers()
         .get(RETRY_AFTER)
@@ -120,14 +124,15 @@ async fn answer(mut response: Response, deadline: Instant) -> Answer {
     let mut excerpt = BytesMut::new();
     let mut read = 0;
     while read < BODY_READ_MAX {
-        match timeout_at(deadline.into(), response.chunk()).await {
-            Ok(Ok(Some(chunk))) => {
-                read += chunk.len();
-                let wanted = RESPONSE_BYTES_MAX.saturating_sub(excerpt.len()).min(chunk.len());
-                excerpt.extend_from_slice(&chunk[..wanted]);
-            }
-            Ok(Ok(None) | Err(_)) | Err(_) => break,
-        }
+        let chunk = tokio::select! {
+            biased;
+            chunk = response.chunk() => chunk,
+            () = deadline.as_mut() => break,
+        };
+        let Ok(Some(chunk)) = chunk else { break };
+        read += chunk.len();
+        let wanted = RESPONSE_BYTES_MAX.saturating_sub(excerpt.len()).min(chunk.len());
+        excerpt.extend_from_slice(&chunk[..wanted]);
     }
     let excerpt = if excerpt.is_empty() { Bytes::new() } else { excerpt.freeze() };
     Answer { status, retry_after, excerpt }

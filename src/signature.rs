@@ -59,18 +59,19 @@ impl SigningKey {
         }
     }
 
-    /// Adds the signature of `parts`, joined, to `header`.
-    fn sign(&self, parts: &[&[u8]], header: &mut String) {
+    /// Adds the signature of `prefix` and `body` to `header`.
+    fn sign(&self, prefix: &[u8], body: &[u8], header: &mut String) {
         match self {
             Self::Symmetric(key) => {
                 let mut context = hmac::Context::with_key(key);
-                parts.iter().for_each(|part| context.update(part));
+                context.update(prefix);
+                context.update(body);
                 header.push_str("v1,");
                 STANDARD.encode_string(context.sign(), header);
             }
             Self::Ed25519(pair) => {
                 header.push_str("v1a,");
-                STANDARD.encode_string(pair.sign(&parts.concat()), header);
+                STANDARD.encode_string(pair.sign(&[prefix, body].concat()), header);
             }
         }
     }
@@ -117,14 +118,13 @@ impl SigningKeys {
     /// The value of `webhook-signature` for a body sent at `timestamp` (seconds since 1970).
     #[must_use]
     pub fn sign(&self, id: &str, timestamp: u64, body: &[u8]) -> String {
-        let timestamp = timestamp.to_string();
-        let parts = [id.as_bytes(), b".", timestamp.as_bytes(), b".", body];
+        let prefix = format!("{id}.{timestamp}.");
         let mut header = String::with_capacity(self.0.len() * 92);
         for key in self.0.iter() {
             if !header.is_empty() {
                 header.push(' ');
             }
-            key.sign(&parts, &mut header);
+            key.sign(prefix.as_bytes(), body, &mut header);
         }
         header
     }

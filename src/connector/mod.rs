@@ -1,5 +1,6 @@
 //! Wires the parts, watches over them, and drains. Decides nothing about any delivery: that is `delivery`.
 
+mod open;
 mod pump;
 mod readiness;
 mod retries;

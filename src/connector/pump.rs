@@ -1,15 +1,15 @@
 //! From a source to a target's courier: no more is taken than there is room for, and everything taken is run to
 //! its end.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
-use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::{
     sync::{Mutex, watch},
     time::sleep,
 };
 
-use super::{Readiness, START_WAIT_MAX, START_WAIT_MIN};
+use super::{Readiness, START_WAIT_MAX, START_WAIT_MIN, open::OpenDeliveries};
 use crate::{
     config::{self, InstanceName},
     delivery::Courier,
@@ -99,30 +99,38 @@ fn pull_spec(setup: &Setup, courier: &Courier, stream: &TargetStream) -> PullSpe
 }
 
 async fn pump(mut pull: Pull, courier: &Courier) {
-    let mut open = FuturesUnordered::new();
-    let mut open_bytes = 0;
-    let open_max = UNSETTLED_FACTOR * courier.target.concurrency.get();
+    let mut open = OpenDeliveries::new();
+    let mut ticks = OpenDeliveries::ticks();
+    let mut draining = pin!(courier.ending.drain.cancelled());
     loop {
         // New deliveries take their permits here, and ended ones give theirs back, before anything is asked for.
-        while let Some(Some(bytes)) = open.next().now_or_never() {
-            open_bytes -= bytes;
-        }
-        let room = match open_bytes {
-            0..OPEN_BYTES_MAX => courier.lane.room().min(open_max.saturating_sub(open.len())),
-            _ => 0,
-        };
+        open.advance();
+        let room = room(courier, &open);
         tokio::select! {
             biased;
-            () = courier.ending.drain.cancelled() => break,
-            Some(bytes) = open.next() => open_bytes -= bytes,
+            () = draining.as_mut() => break,
             incoming = pull.next(room) => {
-                open_bytes += payload_bytes(&incoming);
-                open.push(run(courier, incoming));
+                let receipt = incoming.receipt.clone();
+                open.push(&receipt, payload_bytes(&incoming), courier.run(incoming));
+            }
+            () = open.one_ended() => {}
+            _ = ticks.tick() => {
+                open.report_progress().await;
+                pull.watch_silence();
             }
             () = breaker_moves(courier), if room == 0 => {}
         }
     }
-    tokio::join!(pull.close(), open.collect::<Vec<_>>());
+    tokio::join!(pull.close(), open.finish(&courier.ending));
+}
+
+/// How many messages may be taken now.
+fn room(courier: &Courier, open: &OpenDeliveries<'_>) -> usize {
+    if open.bytes() > OPEN_BYTES_MAX {
+        return 0;
+    }
+    let open_max = UNSETTLED_FACTOR * courier.target.concurrency.get();
+    courier.lane.room().min(open_max.saturating_sub(open.len()))
 }
 
 async fn breaker_moves(courier: &Courier) {
@@ -137,12 +145,6 @@ async fn breaker_moves(courier: &Courier) {
 
 fn payload_bytes(incoming: &Incoming) -> usize {
     incoming.delivery.message.payload.len()
-}
-
-async fn run(courier: &Courier, incoming: Incoming) -> usize {
-    let bytes = payload_bytes(&incoming);
-    courier.run(incoming).await;
-    bytes
 }
 
 /// Delivers what comes by core NATS until natshook drains. Retries wait in memory; what comes while too many
@@ -165,14 +167,14 @@ pub(super) async fn from_core(
         sleep(START_WAIT_MAX).await;
     };
     subscribed.send_replace(true);
-    let mut open = FuturesUnordered::new();
+    let mut open = OpenDeliveries::new();
     loop {
         tokio::select! {
             biased;
             () = courier.ending.drain.cancelled() => break,
-            Some(()) = open.next() => {}
+            () = open.one_ended() => {}
             incoming = subscription.next(), if open.len() < CORE_OPEN_MAX => match incoming {
-                Some(incoming) => open.push(courier.run(incoming)),
+                Some(incoming) => open_core(&mut open, &courier, incoming),
                 None => break,
             },
         }
@@ -180,7 +182,12 @@ pub(super) async fn from_core(
     // What the client has received already is delivered too: core NATS takes nothing back.
     subscription.close().await;
     while let Some(incoming) = subscription.next().await {
-        open.push(courier.run(incoming));
+        open_core(&mut open, &courier, incoming);
     }
-    while open.next().await.is_some() {}
+    open.finish(&courier.ending).await;
+}
+
+fn open_core<'a>(open: &mut OpenDeliveries<'a>, courier: &'a Courier, incoming: Incoming) {
+    let receipt = incoming.receipt.clone();
+    open.push(&receipt, payload_bytes(&incoming), courier.run(incoming));
 }

@@ -7,10 +7,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::{sync::watch, time::sleep};
 
-use super::OwnStreams;
+use super::{OwnStreams, open::OpenDeliveries};
 use crate::{
     config::{Config, InstanceName},
     dead_letter::DeadLetters,
@@ -73,17 +72,27 @@ impl Retries {
 
     pub(super) async fn run(self) {
         let Self { mut pull, way_back } = self;
-        let mut open = FuturesUnordered::new();
+        let mut open = OpenDeliveries::new();
+        let mut ticks = OpenDeliveries::ticks();
         loop {
+            open.advance();
             let room = OPEN_MAX - open.len();
             tokio::select! {
                 biased;
                 () = way_back.ending.drain.cancelled() => break,
-                Some(()) = open.next() => {}
-                incoming = pull.next(room) => open.push(way_back.take(incoming)),
+                incoming = pull.next(room) => {
+                    let receipt = incoming.receipt.clone();
+                    let bytes = incoming.delivery.message.payload.len();
+                    open.push(&receipt, bytes, way_back.take(incoming));
+                }
+                () = open.one_ended() => {}
+                _ = ticks.tick() => {
+                    open.report_progress().await;
+                    pull.watch_silence();
+                }
             }
         }
-        tokio::join!(pull.close(), open.collect::<()>());
+        tokio::join!(pull.close(), open.finish(&way_back.ending));
     }
 }
 

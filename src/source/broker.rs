@@ -3,7 +3,10 @@
 
 use std::{
     fmt,
+    future::poll_fn,
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
+    task::Poll,
     time::Duration,
 };
 
@@ -159,7 +162,13 @@ impl Broker {
     /// # Errors
     /// The client's queue is full, or closed.
     pub async fn publish_plain(&self, subject: Subject, payload: Bytes) -> Result<(), BrokerError> {
-        match timeout(REQUEST_TIMEOUT, self.client.publish(subject, payload)).await {
+        let mut publish = pin!(self.client.publish(subject, payload));
+        // Nearly always there is room in the client's queue, and a time limit would be set up for nothing.
+        let published = match poll_fn(|context| Poll::Ready(publish.as_mut().poll(context))).await {
+            Poll::Ready(published) => Ok(published),
+            Poll::Pending => timeout(REQUEST_TIMEOUT, publish).await,
+        };
+        match published {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(BrokerError::Refused(error.to_string())),
             Err(_) => Err(BrokerError::TimedOut),

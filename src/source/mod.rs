@@ -3,6 +3,7 @@
 //! to it; `core` is the plain subscription for brokers without JetStream; `watch` only looks on. What leaves this
 //! room is an [`Incoming`]: a delivery and the receipt by which it is acked. Nothing here knows targets' URLs or HTTP.
 
+mod attach;
 mod broker;
 mod connect;
 mod consumer;
@@ -15,12 +16,13 @@ mod streams;
 mod watch;
 mod wire;
 
+pub use attach::{PullSpec, Recovery};
 pub use broker::{Broker, BrokerError, StoreError, Stored};
 pub use connect::{ConnectError, connect};
 pub use consumer::{ConsumerSpec, Position};
 pub use core::Subscription;
 pub use own_stream::{OwnStream, StreamRole};
-pub use pull::{Pull, PullSpec, Recovery};
+pub use pull::Pull;
 pub use receipt::{Incoming, Receipt};
 pub use streams::{TargetStream, ensure_source_streams};
 pub use watch::Watch;

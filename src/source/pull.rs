@@ -2,7 +2,7 @@
 //! happen to the consumer, its stream, or the connection. A pull never ends because of one error; it says what
 //! is wrong, and attaches again.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 
 use async_nats::{Message, StatusCode, Subscriber};
 use futures_util::StreamExt;
@@ -13,20 +13,14 @@ use tokio::{
 };
 
 use super::{
+    attach::{ATTACH_WAIT_MIN, Attachment, LinkChanges, Place, PullSpec, Search, attach, link_changes},
     broker::{Broker, BrokerError, REQUEST_TIMEOUT},
-    consumer::{ConsumerSpec, Position},
-    own_stream::OwnStream,
+    consumer::ConsumerSpec,
     receipt::{Incoming, Receipt},
-    rescue::{self, Rescued},
-    streams,
+    rescue::Rescued,
     wire::{self, AckInfo},
 };
-use crate::{
-    config::{self, InstanceName},
-    message::Delivery,
-    subject::Pattern,
-    target::Start,
-};
+use crate::message::Delivery;
 
 /// How long the broker keeps one request for messages open.
 const EXPIRES: Duration = Duration::from_secs(30);
@@ -34,43 +28,13 @@ const EXPIRES: Duration = Duration::from_secs(30);
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Silence after which something is wrong although nothing said so.
 const SILENCE_MAX: Duration = EXPIRES.saturating_add(Duration::from_secs(5));
-const ATTACH_WAIT_MIN: Duration = Duration::from_millis(250);
-const ATTACH_WAIT_MAX: Duration = Duration::from_secs(15);
 /// The most bytes that one request for messages may bring, unless a single message is larger.
 const REQUEST_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Two connections lost within this time make a message suspect that the client cannot read.
 const SUSPICION_WINDOW: Duration = Duration::from_secs(300);
 
-/// What a pull takes from, and how it finds it again.
-#[derive(Clone, Debug)]
-pub struct PullSpec {
-    /// The consumer.
-    pub consumer: ConsumerSpec,
-    /// Where a consumer that was never there begins.
-    pub start: Start,
-    /// What the target asked for; the consumer's filters may match more.
-    pub wanted: Vec<Pattern>,
-    /// What may be done when the stream is gone.
-    pub recovery: Recovery,
-}
-
-/// What is done when the stream of a pull is gone.
-#[derive(Clone, Debug)]
-pub enum Recovery {
-    /// Find or make a stream that holds the wanted subjects.
-    Source {
-        /// Whose.
-        name: InstanceName,
-        /// The stream that may be made.
-        settings: config::Stream,
-    },
-    /// Make the retry queue again.
-    RetryQueue(OwnStream),
-}
-
 /// Messages from one durable consumer.
-#[derive(Debug)]
 pub struct Pull {
     broker: Arc<Broker>,
     spec: PullSpec,
@@ -80,34 +44,15 @@ pub struct Pull {
     last_reconnect: Option<Instant>,
 }
 
-#[derive(Debug)]
 enum State {
-    Attaching(JoinHandle<(PullSpec, Attached)>),
+    Attaching(JoinHandle<(PullSpec, Attachment)>),
     Attached(Attached),
 }
 
-/// Whether attaching looks for messages that the client cannot read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Search {
-    Skip,
-    ForUnreadable,
-}
-
-/// How far a pull has come, so that it can go on in a consumer that had to be made again.
-#[derive(Clone, Copy, Debug, Default)]
-struct Place {
-    /// Unix nanoseconds of the stream's creation: another stream of the same name counts anew.
-    stream_created: i128,
-    /// The first sequence that may not have been settled; 0 before the first attaching.
-    sequence: u64,
-}
-
-#[derive(Debug)]
 struct Attached {
     subscription: Subscriber,
     inbox: String,
-    connected: watch::Receiver<bool>,
-    place: Place,
+    link: LinkChanges,
     /// What open requests asked for and has not come yet.
     outstanding: usize,
     /// When the broker last said anything here.
@@ -120,7 +65,6 @@ struct Attached {
 enum Heard {
     Message(Message),
     Request(Ending),
-    Silence,
     Reconnected,
     Closed,
 }
@@ -159,11 +103,11 @@ impl Pull {
             let attached = match &mut self.state {
                 State::Attached(attached) => attached,
                 State::Attaching(task) => match task.await {
-                    Ok((spec, attached)) => {
+                    Ok((spec, attachment)) => {
                         self.spec = spec;
-                        self.place = attached.place;
+                        self.place = attachment.place;
                         self.attached.send_replace(true);
-                        self.state = State::Attached(attached);
+                        self.state = State::Attached(attachment.into());
                         continue;
                     }
                     Err(error) => {
@@ -208,15 +152,18 @@ impl Pull {
                     tracing::error!(consumer = self.spec.consumer.name, why, "cannot pull; attaching again");
                     self.reattach(Search::Skip);
                 }
-                Heard::Silence => {
-                    tracing::error!(
-                        consumer = self.spec.consumer.name,
-                        "the broker is silent; attaching again"
-                    );
-                    self.reattach(Search::Skip);
-                }
                 Heard::Closed => self.reattach(Search::Skip),
             }
+        }
+    }
+
+    /// Attaches again if the broker has been silent for too long although the connection stands. To be called
+    /// every few seconds.
+    pub fn watch_silence(&mut self) {
+        let State::Attached(attached) = &mut self.state else { return };
+        if attached.is_silent(&self.spec.consumer.name) && self.broker.is_connected() {
+            tracing::error!(consumer = self.spec.consumer.name, "the broker is silent; attaching again");
+            self.reattach(Search::Skip);
         }
     }
 
@@ -270,6 +217,26 @@ impl Drop for Pull {
     }
 }
 
+impl From<Attachment> for Attached {
+    fn from(attachment: Attachment) -> Self {
+        Self {
+            subscription: attachment.subscription,
+            inbox: attachment.inbox,
+            link: attachment.link,
+            outstanding: 0,
+            heard: Instant::now(),
+            warned: false,
+            rescued: attachment.rescued.into(),
+        }
+    }
+}
+
+impl fmt::Debug for Pull {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pull").field("consumer", &self.spec.consumer).finish_non_exhaustive()
+    }
+}
+
 impl Attached {
     /// Asks for what there is room for and was not asked for yet. Small remainders wait until they are worth a
     /// request, unless nothing is open.
@@ -306,28 +273,35 @@ impl Attached {
     }
 
     async fn hear(&mut self) -> Heard {
-        let limit = if self.warned { SILENCE_MAX } else { 2 * HEARTBEAT };
         let message = tokio::select! {
             biased;
             message = self.subscription.next() => message,
-            changed = self.connected.changed() => {
-                let back = changed.is_ok() && *self.connected.borrow_and_update();
+            mut connected = self.link.as_mut() => {
+                let back = *connected.borrow_and_update();
+                self.link = link_changes(connected);
                 return if back { Heard::Reconnected } else { Heard::Request(Ending::StillOpen) };
-            }
-            () = tokio::time::sleep_until(self.heard + limit), if self.outstanding > 0 => {
-                if self.warned || !*self.connected.borrow() {
-                    self.heard = Instant::now();
-                    return if *self.connected.borrow() { Heard::Silence } else { Heard::Request(Ending::StillOpen) };
-                }
-                tracing::warn!("the broker misses its heartbeat");
-                self.warned = true;
-                return Heard::Request(Ending::StillOpen);
             }
         };
         match message {
             None => Heard::Closed,
             Some(message) => self.sort(message),
         }
+    }
+
+    /// Whether the broker has been silent for so long that something must be wrong.
+    fn is_silent(&mut self, consumer: &str) -> bool {
+        let silence = self.heard.elapsed();
+        if self.outstanding == 0 || silence < 2 * HEARTBEAT {
+            return false;
+        }
+        if silence < SILENCE_MAX {
+            if !self.warned {
+                tracing::warn!(consumer, "the broker misses its heartbeat");
+            }
+            self.warned = true;
+            return false;
+        }
+        true
     }
 
     fn sort(&mut self, message: Message) -> Heard {
@@ -362,103 +336,4 @@ fn ending(status: StatusCode, message: &Message) -> Ending {
 
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// Tries until there is a consumer and a subscription for what it sends.
-async fn attach(
-    broker: Arc<Broker>,
-    mut spec: PullSpec,
-    place: Place,
-    search: Search,
-) -> (PullSpec, Attached) {
-    let mut wait = ATTACH_WAIT_MIN;
-    loop {
-        match attach_once(&broker, &mut spec, place, search).await {
-            Ok(attached) => return (spec, attached),
-            Err(error) => {
-                tracing::error!(
-                    %error, stream = %spec.consumer.stream, consumer = spec.consumer.name,
-                    retry_in = %humantime::format_duration(wait), "cannot attach to the consumer"
-                );
-            }
-        }
-        sleep(wait.mul_f64(0.75 + 0.5 * fastrand::f64())).await;
-        wait = (wait * 2).min(ATTACH_WAIT_MAX);
-    }
-}
-
-async fn attach_once(
-    broker: &Broker,
-    spec: &mut PullSpec,
-    place: Place,
-    search: Search,
-) -> Result<Attached, BrokerError> {
-    let created = match streams::find(broker, &spec.consumer.stream).await? {
-        Some(info) => info.created.unix_timestamp_nanos(),
-        None => {
-            tracing::error!(stream = %spec.consumer.stream, "the stream is gone; making or finding another");
-            recover_stream(broker, spec).await?;
-            let found = streams::find(broker, &spec.consumer.stream).await?;
-            found
-                .ok_or_else(|| BrokerError::NoStream(spec.consumer.stream.to_string()))?
-                .created
-                .unix_timestamp_nanos()
-        }
-    };
-    let first_time = place.sequence == 0;
-    let position = match place {
-        _ if first_time => Position::Start(spec.start),
-        // A work queue holds only what is not settled.
-        _ if matches!(spec.recovery, Recovery::RetryQueue(_)) => Position::Start(Start::All),
-        Place { stream_created, sequence } if stream_created == created => Position::Resume { sequence },
-        _ => Position::Start(Start::All),
-    };
-    if !first_time && spec.consumer.find(broker).await?.is_none() {
-        tracing::error!(
-            consumer = spec.consumer.name,
-            ?position,
-            "the durable consumer vanished; making it again where it had come to"
-        );
-    }
-    let info = spec.consumer.ensure(broker, position).await?;
-    let rescued = match search {
-        Search::Skip => Vec::new(),
-        Search::ForUnreadable => rescue::unreadable_messages(broker, &spec.consumer, &info).await?,
-    };
-    let mut connected = broker.connected();
-    connected.mark_unchanged();
-    let inbox = broker.client.new_inbox();
-    let subscribed = timeout(REQUEST_TIMEOUT, broker.client.subscribe(inbox.clone())).await;
-    let subscription = match subscribed {
-        Ok(Ok(subscription)) => subscription,
-        Ok(Err(error)) => return Err(BrokerError::Refused(error.to_string())),
-        Err(_) => return Err(BrokerError::TimedOut),
-    };
-    let settled = info.ack_floor.stream_sequence + 1;
-    let sequence = if place.stream_created == created { place.sequence.max(settled) } else { settled };
-    Ok(Attached {
-        subscription,
-        inbox,
-        connected,
-        place: Place { stream_created: created, sequence },
-        outstanding: 0,
-        heard: Instant::now(),
-        warned: false,
-        rescued: rescued.into(),
-    })
-}
-
-async fn recover_stream(broker: &Broker, spec: &mut PullSpec) -> Result<(), BrokerError> {
-    match &spec.recovery {
-        Recovery::Source { name, settings } => {
-            let found = streams::ensure_source_streams(broker, name, settings, &spec.wanted).await?;
-            let kept = found.iter().find(|s| s.stream == spec.consumer.stream).or(found.first());
-            if let Some(stream) = kept {
-                spec.consumer.stream = Arc::clone(&stream.stream);
-                spec.consumer.filters = stream.filters.iter().map(ToString::to_string).collect();
-            }
-            Ok(())
-        }
-        Recovery::RetryQueue(stream) => stream.ensure().await,
-    }
 }

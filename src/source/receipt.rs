@@ -19,8 +19,8 @@ pub struct Incoming {
     pub handed_out: u64,
 }
 
-/// How the settling of a message is reported to where it came from.
-#[derive(Debug)]
+/// How the settling of a message is reported to where it came from. Cheap to clone.
+#[derive(Clone, Debug)]
 pub enum Receipt {
     /// To a JetStream consumer.
     JetStream {

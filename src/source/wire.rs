@@ -23,15 +23,19 @@ pub(super) struct AckInfo<'a> {
 impl<'a> AckInfo<'a> {
     /// `None` when `reply` is not an ack subject.
     pub(super) fn parse(reply: &'a str) -> Option<Self> {
-        let rest = reply.strip_prefix("$JS.ACK.")?;
-        let tokens = rest.split('.').count();
-        let mut tokens = rest.split('.').skip(if tokens >= 9 { 2 } else { 0 });
-        let stream = tokens.next()?;
-        let _consumer = tokens.next()?;
-        let delivered = tokens.next()?.parse().ok()?;
-        let sequence = tokens.next()?.parse().ok()?;
-        let _consumer_sequence = tokens.next()?;
-        let published = UNIX_EPOCH + Duration::from_nanos(tokens.next()?.parse().ok()?);
+        let mut tokens = [""; 9];
+        let mut count = 0;
+        for token in reply.strip_prefix("$JS.ACK.")?.split('.').take(tokens.len()) {
+            tokens[count] = token;
+            count += 1;
+        }
+        let [stream, _consumer, delivered, sequence, _consumer_sequence, published, ..] =
+            (if count == tokens.len() { &tokens[2..] } else { &tokens[..7] })
+        else {
+            return None;
+        };
+        let published = UNIX_EPOCH + Duration::from_nanos(published.parse().ok()?);
+        let (delivered, sequence) = (delivered.parse().ok()?, sequence.parse().ok()?);
         Some(Self { stream, delivered, sequence, published })
     }
 }
