@@ -106,6 +106,7 @@ fn links_in_the_docs_lead_somewhere() {
     for (page, folder) in [(README.to_owned(), ""), (OPERATIONS.to_owned(), "docs/")] {
         for link in page.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             if !link.starts_with("http") {
+                let link = link.split('#').next().unwrap_or_default();
                 let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).join(link);
                 assert!(path.exists(), "{link} does not exist");
             }
