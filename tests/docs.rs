@@ -203,77 +203,102 @@ fn receive(listener: &TcpListener) -> Received {
     Received { headers, body }
 }
 
-/// The language's own program that calls `verify` with what stdin says, and prints the id.
+/// Programs that call `verify` for each case on stdin, and print a line for each: the id, or why it was refused.
 const PYTHON: &str = "
 import json, sys; sys.path.insert(0, 'docs/verify')
 from verify import verify
-case = json.load(sys.stdin)
-print(verify(case['keys'], case['headers'], bytes(case['body'])))
+for case in json.load(sys.stdin):
+    try:
+        print(verify(case['keys'], case['headers'], bytes(case['body'])))
+    except ValueError as error:
+        print('refused:', error)
 ";
 const NODE: &str = "
 import { readFileSync } from 'node:fs';
 const { verify } = await import(process.cwd() + '/docs/verify/verify.mjs');
-const { keys, headers, body } = JSON.parse(readFileSync(0));
-console.log(verify(keys, headers, Buffer.from(body)));
+for (const { keys, headers, body } of JSON.parse(readFileSync(0))) {
+  try { console.log(verify(keys, headers, Buffer.from(body))); }
+  catch (error) { console.log('refused:', error.message); }
+}
 ";
 
-/// Whether the verification accepts the request, and if so, returns the right id.
-fn accepts(program: &[&str], keys: &[&str], request: &Received) -> bool {
-    let case = serde_json::json!({ "keys": keys, "headers": request.headers, "body": request.body });
+/// A request, the keys that its receiver has, and what verifying it should say.
+struct Case {
+    what: &'static str,
+    keys: Vec<&'static str>,
+    request: Received,
+    expected: Result<(), &'static str>,
+}
+
+/// What a verification of `v1` must accept and refuse.
+fn cases(signed: &Received) -> Vec<Case> {
+    const OTHER: &str = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    let case = |what, keys: &[&'static str], expected| Case {
+        what,
+        keys: keys.to_vec(),
+        request: signed.clone(),
+        expected,
+    };
+    let with = |what, name: &str, value: &str, expected| {
+        let mut case = case(what, &[SECRET], Err(expected));
+        case.request.headers.insert(name.to_owned(), value.to_owned());
+        case
+    };
+    let (wrong, stale, bad) = (
+        "no signature matches",
+        "the timestamp is too far from now",
+        "a webhook header is missing or unreadable",
+    );
+    let mut tampered = case("a tampered body", &[SECRET], Err(wrong));
+    tampered.request.body.push(b' ');
+    let mut unsigned = case("no signature", &[SECRET], Err(bad));
+    unsigned.request.headers.remove("webhook-signature");
+    vec![
+        case("a signed request", &[SECRET], Ok(())),
+        case("a rotated secret", &[OTHER, SECRET], Ok(())),
+        case("another secret", &[OTHER], Err(wrong)),
+        case("no secret", &[], Err(wrong)),
+        tampered,
+        unsigned,
+        with("another id", "webhook-id", "other", wrong),
+        with("an old timestamp", "webhook-timestamp", "1614265330", stale),
+        with("a timestamp to come", "webhook-timestamp", "99999999999", stale),
+        with("no timestamp", "webhook-timestamp", "x", bad),
+        with("an empty signature", "webhook-signature", "v1,", wrong),
+        with("nonsense", "webhook-signature", "v1a,AAAA nonsense ,", wrong),
+    ]
+}
+
+/// Runs all cases in one process.
+fn judge(program: &[&str], cases: &[Case]) {
+    let input = cases.iter().map(|case| {
+        serde_json::json!({ "keys": case.keys, "headers": case.request.headers, "body": case.request.body })
+    });
     let mut child = Command::new(program[0])
         .args(&program[1..])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
         .spawn()
         .unwrap_or_else(|error| panic!("{}: {error}", program[0]));
-    child.stdin.take().unwrap().write_all(case.to_string().as_bytes()).unwrap();
+    let input = serde_json::Value::from_iter(input).to_string();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    if output.status.success() {
-        assert_eq!(stdout.trim(), request.headers["webhook-id"]);
-    } else {
-        // Refused for a reason of its own, not for a defect of the script.
-        let reasons = ["no signature matches", "too far from now", "missing or unreadable"];
-        assert!(reasons.iter().any(|reason| stderr.contains(reason)), "{stderr}");
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success());
+    assert_eq!(said.lines().count(), cases.len(), "{said}");
+    for (case, line) in cases.iter().zip(said.lines()) {
+        match case.expected {
+            Ok(()) => assert_eq!(line, case.request.headers["webhook-id"], "{}", case.what),
+            Err(reason) => assert_eq!(line, format!("refused: {reason}"), "{}", case.what),
+        }
     }
-    output.status.success()
-}
-
-/// Everything that a verification must accept and refuse.
-fn judge(program: &[&str]) {
-    let signed = signed_request();
-    let with = |change: &dyn Fn(&mut Received)| {
-        let mut request = signed.clone();
-        change(&mut request);
-        request
-    };
-    let set = |name: &'static str, value: &'static str| {
-        with(&|request| {
-            request.headers.insert(name.into(), value.into());
-        })
-    };
-    let other = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
-    assert!(accepts(program, &[SECRET], &signed), "a signed request");
-    assert!(accepts(program, &[other, SECRET], &signed), "a rotated secret");
-    assert!(!accepts(program, &[other], &signed), "another secret");
-    assert!(!accepts(program, &[], &signed), "no secret");
-    assert!(!accepts(program, &[SECRET], &with(&|request| request.body.push(b' '))), "a tampered body");
-    assert!(!accepts(program, &[SECRET], &set("webhook-id", "other")), "another id");
-    assert!(!accepts(program, &[SECRET], &set("webhook-timestamp", "1614265330")), "an old timestamp");
-    assert!(!accepts(program, &[SECRET], &set("webhook-timestamp", "99999999999")), "a timestamp to come");
-    assert!(!accepts(program, &[SECRET], &set("webhook-timestamp", "x")), "no timestamp");
-    assert!(!accepts(program, &[SECRET], &set("webhook-signature", "v1,")), "an empty signature");
-    assert!(!accepts(program, &[SECRET], &set("webhook-signature", "v1a,AAAA nonsense ,")), "nonsense");
-    let unsigned = with(&|request| drop(request.headers.remove("webhook-signature")));
-    assert!(!accepts(program, &[SECRET], &unsigned), "no signature");
 }
 
 #[test]
 fn python_verifies_what_natshook_signs() {
-    judge(&["python3", "-c", PYTHON]);
+    judge(&["python3", "-c", PYTHON], &cases(&signed_request()));
 }
 
 #[test]
@@ -282,10 +307,11 @@ fn node_verifies_what_natshook_signs() {
         eprintln!("skipped: there is no node here");
         return;
     }
-    let program = ["node", "--input-type=module", "-e", NODE];
-    judge(&program);
-    let mut request = signed_request();
-    assert!(accepts(&program, &[ED25519_PUBLIC], &request), "v1a by the public key");
-    request.body.push(b' ');
-    assert!(!accepts(&program, &[ED25519_PUBLIC], &request), "v1a and a tampered body");
+    let signed = signed_request();
+    let mut cases = cases(&signed);
+    let public = |what, request, expected| Case { what, keys: vec![ED25519_PUBLIC], request, expected };
+    cases.push(public("v1a by the public key", signed.clone(), Ok(())));
+    let tampered = Received { body: b"{}".to_vec(), ..signed };
+    cases.push(public("v1a and a tampered body", tampered, Err("no signature matches")));
+    judge(&["node", "--input-type=module", "-e", NODE], &cases);
 }
