@@ -117,8 +117,9 @@ impl Courier {
             () = end.cancelled(), if !receipt.takes_back() => return None,
         };
         let outcome = classify(&end, &self.target.outcomes);
-        self.metrics.attempted(outcome, clock.elapsed());
-        if let Some(wait) = pass.report(outcome, end.retry_after()) {
+        let took = clock.elapsed();
+        self.metrics.attempted(outcome, took);
+        if let Some(wait) = pass.report(outcome, took, end.retry_after()) {
             tracing::warn!(
                 target = %self.target.name, cause = end.describe(),
                 wait = %humantime::format_duration(wait), "breaker opened: the target gets nothing until then"

@@ -2,7 +2,10 @@
 //! nothing. Attempts wait here; what is attempted, and what its outcome means, is decided elsewhere.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -31,14 +34,42 @@ const RATE_BURST: Duration = Duration::from_millis(20);
 
 type Limiter = RateLimiter<NotKeyed, InMemoryState, DefaultClock>;
 
+/// For how long ahead messages are asked for, so that the next ones are there when an attempt ends: some round
+/// trips to the broker. A lane whose attempts take longer asks for none ahead, and no message ages in it.
+const AHEAD: Duration = Duration::from_millis(20);
+
+/// Of how much weight the latest attempt's duration is in the average: a sixteenth.
+const AVERAGE_SHIFT: u32 = 4;
+
 /// What all deliveries to one target pass through.
 #[derive(Debug)]
 pub struct Lane {
+    concurrency: usize,
     permits: Semaphore,
+    /// How many wait for a permit.
+    waiting: AtomicUsize,
+    /// The moving average of attempts' durations, in nanoseconds; 0 before the first.
+    average_nanos: AtomicU64,
     retries: Semaphore,
     rate: Option<Limiter>,
     breaker: Mutex<Breaker>,
     breaker_moved: Notify,
+}
+
+/// Counts one that waits, until it is dropped.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// The right to make one attempt. Its outcome must be reported; dropped without, it counts as not made.
@@ -61,7 +92,10 @@ impl Lane {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
         let retries = ((permits as f64 * RETRY_SHARE) as usize).max(1);
         Self {
+            concurrency: permits,
             permits: Semaphore::new(permits),
+            waiting: AtomicUsize::new(0),
+            average_nanos: AtomicU64::new(0),
             retries: Semaphore::new(retries),
             rate: target.rate.map(|rate| RateLimiter::direct(quota(rate))),
             breaker: Mutex::default(),
@@ -69,17 +103,37 @@ impl Lane {
         }
     }
 
-    /// How many attempts could begin now: none while the breaker keeps them waiting, one where it would let a
-    /// probe through.
+    /// How many messages can be taken now: as many as attempts could begin, and a few more where attempts are
+    /// short. None while the breaker keeps them waiting, one where it would let a probe through.
     #[must_use]
     pub fn room(&self) -> usize {
         let breaker = self.breaker();
-        let most = match breaker.closed_until(Instant::now()) {
+        if breaker.is_closed() && breaker.closed_until(Instant::now()).is_none() {
+            let room = self.permits.available_permits() + self.ahead();
+            return room.saturating_sub(self.waiting.load(Ordering::Relaxed));
+        }
+        match breaker.closed_until(Instant::now()) {
             Some(_) => 0,
-            None if breaker.is_closed() => usize::MAX,
-            None => 1,
-        };
-        self.permits.available_permits().min(most)
+            None => self.permits.available_permits().min(1),
+        }
+    }
+
+    /// How many attempts end within [`AHEAD`]; at most as many again as run at a time.
+    fn ahead(&self) -> usize {
+        let average = Duration::from_nanos(self.average_nanos.load(Ordering::Relaxed));
+        if average.is_zero() {
+            return 0;
+        }
+        let ended = AHEAD.as_nanos() * self.concurrency as u128 / average.as_nanos();
+        usize::try_from(ended).unwrap_or(usize::MAX).min(self.concurrency)
+    }
+
+    fn note_duration(&self, took: Duration) {
+        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        let average = self.average_nanos.load(Ordering::Relaxed);
+        let next =
+            if average == 0 { took } else { average - (average >> AVERAGE_SHIFT) + (took >> AVERAGE_SHIFT) };
+        self.average_nanos.store(next.max(1), Ordering::Relaxed);
     }
 
     /// How long the breaker keeps everything waiting, if it does.
@@ -106,6 +160,7 @@ impl Lane {
             if let Ok(permit) = self.permits.try_acquire() {
                 break permit;
             }
+            let _waiting = Waiting::new(&self.waiting);
             // The semaphore is never closed.
             if let Ok(permit) = self.permits.acquire().await {
                 break permit;
@@ -141,9 +196,10 @@ impl Lane {
 }
 
 impl Pass<'_> {
-    /// Reports what the attempt came to. `hold` is the wait that the receiver asked for. Returns how long the
+    /// Reports what the attempt came to, and how long it took. `hold` is the wait that the receiver asked for. Returns how long the
     /// breaker opens if this opens it.
-    pub fn report(mut self, outcome: Outcome, hold: Option<Duration>) -> Option<Duration> {
+    pub fn report(mut self, outcome: Outcome, took: Duration, hold: Option<Duration>) -> Option<Duration> {
+        self.lane.note_duration(took);
         let now = Instant::now();
         let mut breaker = self.lane.breaker();
         let was_closed = breaker.is_closed();

@@ -77,16 +77,16 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let prepared = async {
         let broker = Arc::new(connected(&config, &readiness).await?);
         let own = OwnStreams::new(&broker, &config);
-        prepare(&broker, &config, &own).await?;
+        let extended = prepare(&broker, &config, &own).await?;
         readiness.started();
-        Ok::<_, RunError>((broker, own))
+        Ok::<_, RunError>((broker, own, extended))
     };
-    let (broker, own) = tokio::select! {
+    let (broker, own, extended) = tokio::select! {
         prepared = prepared => prepared?,
         () = &mut shutdown => return Ok(()),
     };
     let ending = Ending::default();
-    let mut tasks = start(&config, &broker, &own, &http, &metrics, &readiness, &ending);
+    let mut tasks = start(&config, &broker, &own, extended, &http, &metrics, &readiness, &ending);
     tracing::info!(targets = config.targets.len(), server = broker.version(), "natshook runs");
     let end = tokio::select! {
         () = &mut shutdown => Ok(()),
@@ -137,10 +137,15 @@ impl OwnStreams {
     }
 }
 
-/// Checks what the broker can do, and makes the streams.
-async fn prepare(broker: &Broker, config: &Config, own: &OwnStreams) -> Result<(), RunError> {
+/// Checks what the broker can do, and makes the streams. Returns the stream that was made or extended for the
+/// targets, and the first sequence after that.
+async fn prepare(
+    broker: &Broker,
+    config: &Config,
+    own: &OwnStreams,
+) -> Result<Option<(Arc<str>, u64)>, RunError> {
     if config.source == SourceKind::Core {
-        return Ok(());
+        return Ok(None);
     }
     if !broker.is_at_least(2, 10) {
         return Err(RunError::OldServer(broker.version()));
@@ -169,17 +174,20 @@ async fn prepare(broker: &Broker, config: &Config, own: &OwnStreams) -> Result<(
     // and reports what is wrong.
     let subjects: Vec<Pattern> =
         config.targets.iter().flat_map(|target| target.subjects.iter().cloned()).collect();
-    if let Err(error) = ensure_source_streams(broker, &config.name, &config.stream, &reduce(&subjects)).await
-    {
-        tracing::debug!(%error, "the targets' subjects have no streams yet");
+    match ensure_source_streams(broker, &config.name, &config.stream, &reduce(&subjects)).await {
+        Ok(streams) => Ok(streams.into_iter().find_map(|found| Some((found.stream, found.extended_at?)))),
+        Err(error) => {
+            tracing::debug!(%error, "the targets' subjects have no streams yet");
+            Ok(None)
+        }
     }
-    Ok(())
 }
 
 fn start(
     config: &Config,
     broker: &Arc<Broker>,
     own: &OwnStreams,
+    extended: Option<(Arc<str>, u64)>,
     http: &HttpClient,
     metrics: &Metrics,
     readiness: &Arc<Readiness>,
@@ -187,8 +195,12 @@ fn start(
 ) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let mut couriers = HashMap::new();
-    let setup =
-        pump::Setup { name: config.name.clone(), stream: config.stream.clone(), turn: Arc::default() };
+    let setup = pump::Setup {
+        name: config.name.clone(),
+        stream: config.stream.clone(),
+        extended,
+        turn: Arc::default(),
+    };
     for target in &config.targets {
         let (retry_queue, dead_letters) = match config.source {
             SourceKind::JetStream => {

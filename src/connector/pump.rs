@@ -15,8 +15,9 @@ use crate::{
     delivery::Courier,
     source::{
         Broker, ConsumerSpec, Incoming, Pull, PullSpec, Recovery, Subscription, TargetStream,
-        ensure_source_streams,
+        ensure_source_streams, warn_of_limits,
     },
+    target::Start,
 };
 
 /// Deliveries that may be open beyond a lane's permits: ones whose attempt is over and whose settling waits,
@@ -32,6 +33,8 @@ const CORE_OPEN_MAX: usize = 10_000;
 pub(super) struct Setup {
     pub(super) name: InstanceName,
     pub(super) stream: config::Stream,
+    /// The stream that was made or extended for all targets at this start, and the first sequence after that.
+    pub(super) extended: Option<(Arc<str>, u64)>,
     /// Targets find their streams one after the other: two that make or extend the same one would collide.
     pub(super) turn: Arc<Mutex<()>>,
 }
@@ -70,7 +73,14 @@ async fn find_streams(broker: &Broker, setup: &Setup, courier: &Courier) -> Vec<
         let found = ensure_source_streams(broker, &setup.name, &setup.stream, &target.subjects).await;
         drop(turn);
         match found {
-            Ok(streams) => return streams,
+            Ok(streams) => {
+                for stream in &streams {
+                    if let Err(error) = warn_of_limits(broker, &stream.stream, target).await {
+                        tracing::debug!(%error, stream = %stream.stream, "the stream's limits are not known");
+                    }
+                }
+                return streams;
+            }
             Err(error) => tracing::error!(
                 target = %target.name, %error, retry_in = %humantime::format_duration(wait),
                 "cannot find the target's streams"
@@ -92,9 +102,18 @@ fn pull_spec(setup: &Setup, courier: &Courier, stream: &TargetStream) -> PullSpe
             filters: stream.filters.iter().map(ToString::to_string).collect(),
             max_ack_pending: i64::try_from(max_ack_pending).unwrap_or(i64::MAX),
         },
-        start: target.start,
+        start: start(setup, target.start, stream),
         wanted: target.subjects.clone(),
         recovery: Recovery::Source { name: setup.name.clone(), settings: setup.stream.clone() },
+    }
+}
+
+/// What a stream stored since natshook made it is new, although it is older than the consumer.
+fn start(setup: &Setup, start: Start, stream: &TargetStream) -> Start {
+    let at_this_start = setup.extended.as_ref().filter(|(extended, _)| *extended == stream.stream);
+    match (start, stream.extended_at.or(at_this_start.map(|(_, first_new)| *first_new))) {
+        (Start::New, Some(first_new)) => Start::Sequence(first_new),
+        _ => start,
     }
 }
 

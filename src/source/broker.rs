@@ -218,19 +218,30 @@ impl Broker {
     /// A header of a message that a stream holds; `None` when the message or the header is not there any more.
     ///
     /// # Errors
-    /// The broker does not answer.
+    /// The broker does not answer, or does not let us ask.
     pub(super) async fn stored_header(
         &self,
         stored: &Stored,
         name: &str,
     ) -> Result<Option<String>, BrokerError> {
-        let stream = self.jetstream.get_stream_no_info(&stored.stream).await;
-        let Ok(stream) = stream else { return Ok(None) };
-        match timeout(REQUEST_TIMEOUT, stream.direct_get(stored.sequence)).await {
-            Ok(Ok(message)) => Ok(message.headers.get(name).map(|value| value.as_str().to_owned())),
-            Ok(Err(_)) => Ok(None),
-            Err(_) => Err(BrokerError::TimedOut),
-        }
+        use jetstream::stream::DirectGetErrorKind as Kind;
+        let subject = format!("$JS.API.DIRECT.GET.{}", stored.stream);
+        let get = async {
+            let stream = self.jetstream.get_stream_no_info(&stored.stream).await;
+            stream
+                .map_err(|error| self.explain(&subject, &error))?
+                .direct_get(stored.sequence)
+                .await
+                .map(Some)
+                .or_else(|error| match error.kind() {
+                    Kind::NotFound => Ok(None),
+                    _ => Err(self.explain(&subject, &error)),
+                })
+        };
+        let message = timeout(REQUEST_TIMEOUT, get).await;
+        let message =
+            message.unwrap_or_else(|_| Err(self.denied(&subject).unwrap_or(BrokerError::TimedOut)))?;
+        Ok(message.and_then(|message| message.headers.get(name).map(|value| value.as_str().to_owned())))
     }
 
     /// Waits until everything published so far has reached the server.

@@ -24,5 +24,5 @@ pub use core::Subscription;
 pub use own_stream::{OwnStream, StreamRole};
 pub use pull::Pull;
 pub use receipt::{Incoming, Receipt};
-pub use streams::{TargetStream, ensure_source_streams};
+pub use streams::{TargetStream, ensure_source_streams, warn_of_limits};
 pub use watch::Watch;

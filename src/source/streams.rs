@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use async_nats::jetstream::{
     self, ErrorCode,
-    stream::{self, RetentionPolicy, StorageType},
+    stream::{self, DiscardPolicy, RetentionPolicy, StorageType},
 };
 use bytes::Bytes;
 use serde::Deserialize;
@@ -14,6 +14,7 @@ use super::broker::{Broker, BrokerError};
 use crate::{
     config::{self, InstanceName},
     subject::{Pattern, disjoint, overlapping_pair, reduce},
+    target::Target,
 };
 
 /// The key in a stream's metadata by which natshook knows the streams that it made.
@@ -26,6 +27,9 @@ pub struct TargetStream {
     pub stream: Arc<str>,
     /// The filters of the target's consumer on it; no two overlap.
     pub filters: Vec<Pattern>,
+    /// Where natshook has just made or extended the stream: the first sequence that may hold something new. What is
+    /// stored between that moment and the making of a consumer is new too.
+    pub extended_at: Option<u64>,
 }
 
 /// Finds the streams that hold `patterns`, and makes one for what none holds where the config allows it.
@@ -43,7 +47,13 @@ pub async fn ensure_source_streams(
         return Ok(found.streams());
     }
     match extend_stream(broker, name, settings, &found.missing).await {
-        Ok(()) => Ok(search(broker, name, patterns).await?.streams()),
+        Ok(first_new) => {
+            let mut streams = search(broker, name, patterns).await?.streams();
+            for stream in streams.iter_mut().filter(|stream| *stream.stream == *settings.name) {
+                stream.extended_at = Some(first_new);
+            }
+            Ok(streams)
+        }
         Err(error) if found.touches_all_missing() => {
             tracing::error!(
                 %error, subjects = joined(&found.missing),
@@ -68,7 +78,11 @@ impl Found {
     fn streams(self) -> Vec<TargetStream> {
         let holders = self.holders.into_iter();
         holders
-            .map(|(stream, patterns)| TargetStream { stream: stream.into(), filters: disjoint(&patterns) })
+            .map(|(stream, patterns)| TargetStream {
+                stream: stream.into(),
+                filters: disjoint(&patterns),
+                extended_at: None,
+            })
             .collect()
     }
 
@@ -119,13 +133,13 @@ async fn overlapping_streams(
     }
 }
 
-/// Makes the stream of the config hold `patterns` too.
+/// Makes the stream of the config hold `patterns` too. Returns the first sequence that is stored after that.
 async fn extend_stream(
     broker: &Broker,
     name: &InstanceName,
     settings: &config::Stream,
     patterns: &[Pattern],
-) -> Result<(), BrokerError> {
+) -> Result<u64, BrokerError> {
     if !settings.create {
         return Err(BrokerError::Refused(format!(
             "no stream holds {}; make one, or set stream.create = true",
@@ -139,12 +153,13 @@ async fn extend_stream(
                 .await
                 .map_err(|error| crossing(error, patterns))?;
             tracing::info!(stream = settings.name, subjects = joined(patterns), "stream made");
-            Ok(())
+            Ok(1)
         }
         Some(info) if info.config.metadata.get(MADE_BY).map(String::as_str) == Some(name.as_str()) => {
             let held = info.config.subjects.iter().filter_map(|subject| Pattern::new(subject).ok());
             let all: Vec<_> = held.chain(patterns.iter().cloned()).collect();
             let subjects = disjoint(&all).iter().map(ToString::to_string).collect();
+            let first_new = info.state.last_sequence + 1;
             let config = stream::Config { subjects, ..info.config };
             update(broker, config).await.map_err(|error| crossing(error, &all))?;
             tracing::info!(
@@ -152,7 +167,7 @@ async fn extend_stream(
                 subjects = joined(patterns),
                 "subjects added to the stream"
             );
-            Ok(())
+            Ok(first_new)
         }
         Some(_) => Err(BrokerError::Refused(format!(
             "stream {} exists, was not made by natshook, and does not hold {}; add them to it, or give stream.name \
@@ -161,6 +176,32 @@ async fn extend_stream(
             joined(patterns)
         ))),
     }
+}
+
+/// Warns where a stream forgets messages sooner than a target may need to get them: they would be lost without a
+/// trace.
+///
+/// # Errors
+/// The broker refuses, or does not answer.
+pub async fn warn_of_limits(broker: &Broker, stream: &str, target: &Target) -> Result<(), BrokerError> {
+    let Some(info) = find(broker, stream).await? else { return Ok(()) };
+    let config = info.config;
+    if !config.max_age.is_zero() && config.max_age < target.retry.max_age {
+        tracing::warn!(
+            target = %target.name, stream, max_age = %humantime::format_duration(config.max_age),
+            "the stream drops messages by max_age sooner than the target's retries would give up: what a target \
+             that is down has not been sent by then is lost"
+        );
+    }
+    let bounded = config.max_bytes > 0 || config.max_messages > 0 || config.max_messages_per_subject > 0;
+    if bounded && config.discard == DiscardPolicy::Old {
+        tracing::warn!(
+            target = %target.name, stream, max_bytes = config.max_bytes, max_messages = config.max_messages,
+            max_messages_per_subject = config.max_messages_per_subject,
+            "the stream drops its oldest messages when it is full, also ones that the target was not sent yet"
+        );
+    }
+    Ok(())
 }
 
 /// Names the subjects that cross each other where that is why the server refuses a stream: it would have to hold
