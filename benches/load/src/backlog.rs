@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use natshook_load::payload;
 use tokio::process::Child;
@@ -75,6 +75,8 @@ pub(crate) async fn run(rig: &Rig, connector: Connector, messages: u64) -> anyho
     let peak_memory = peak_memory(pid(&child)?)?;
     stage.end(child).await?;
 
+    // Part of the backlog is over before the first sample; with too few left the figures mean nothing.
+    ensure!(began.distinct * 2 < messages, "{messages} messages are too few to measure");
     let counted = (ended.distinct - began.distinct) as f64;
     let per_delivery = |before: u64, after: u64| (after - before) as f64 / counted;
     Ok(Measured {
