@@ -137,6 +137,16 @@ impl Courier {
     /// Does what was decided, again and again until it is done. The message stays unacked meanwhile, so that
     /// whatever happens it is not lost.
     pub async fn settle(&self, delivery: Delivery, disposition: Disposition, receipt: &Receipt) {
+        match disposition {
+            Disposition::Ack => receipt.ack().await,
+            // Boxed, so that the common case does not carry this one's size around.
+            Disposition::Retry { .. } | Disposition::DeadLetter(_) => {
+                Box::pin(self.settle_failed(delivery, disposition, receipt)).await;
+            }
+        }
+    }
+
+    async fn settle_failed(&self, delivery: Delivery, disposition: Disposition, receipt: &Receipt) {
         let mut wait = STORE_WAIT_MIN;
         while let Err(error) = self.store(&delivery, disposition).await {
             self.metrics.store_failures.inc();
@@ -180,9 +190,6 @@ impl Courier {
     }
 
     fn tell(&self, delivery: &Delivery, disposition: Disposition) {
-        if disposition == Disposition::Ack {
-            return;
-        }
         let (target, message) = (&self.target.name, &delivery.message);
         let id = message.webhook_id();
         let error = delivery.failed.as_ref().map_or("", |failed| failed.last_error.as_str());

@@ -156,22 +156,41 @@ impl Lane {
 
     /// Waits for a permit, for the breaker and for the rate, in that order.
     pub async fn enter(&self) -> Pass<'_> {
-        let permit = loop {
-            if let Ok(permit) = self.permits.try_acquire() {
-                break permit;
-            }
-            let _waiting = Waiting::new(&self.waiting);
+        let permit = match self.permits.try_acquire() {
+            Ok(permit) => permit,
+            Err(_) => self.wait_for_permit().await,
+        };
+        let mut pass = Pass { lane: self, probe: false, _permit: permit };
+        let admission = self.breaker().admit(Instant::now());
+        match admission {
+            Admission::Go if self.rate.is_none() => return pass,
+            Admission::Go => {}
+            Admission::Probe => pass.probe = true,
+            // Boxed, so that the common case does not carry the waits' size around.
+            Admission::ProbeUnderWay | Admission::Wait(_) => pass.probe = Box::pin(self.admitted()).await,
+        }
+        Box::pin(self.wait_for_rate()).await;
+        pass
+    }
+
+    async fn wait_for_permit(&self) -> SemaphorePermit<'_> {
+        let _waiting = Waiting::new(&self.waiting);
+        loop {
             // The semaphore is never closed.
             if let Ok(permit) = self.permits.acquire().await {
-                break permit;
+                return permit;
             }
-        };
-        let probe = loop {
+        }
+    }
+
+    /// Waits until the breaker lets an attempt through; true for the probe.
+    async fn admitted(&self) -> bool {
+        loop {
             let moved = self.breaker_moved.notified();
             let admission = self.breaker().admit(Instant::now());
             match admission {
-                Admission::Go => break false,
-                Admission::Probe => break true,
+                Admission::Go => return false,
+                Admission::Probe => return true,
                 Admission::ProbeUnderWay => moved.await,
                 Admission::Wait(until) => {
                     tokio::select! {
@@ -180,14 +199,14 @@ impl Lane {
                     }
                 }
             }
-        };
-        let pass = Pass { lane: self, probe, _permit: permit };
-        if let Some(rate) = &self.rate {
-            while let Err(not_yet) = rate.check() {
-                sleep(not_yet.wait_time_from(DefaultClock::default().now())).await;
-            }
         }
-        pass
+    }
+
+    async fn wait_for_rate(&self) {
+        let Some(rate) = &self.rate else { return };
+        while let Err(not_yet) = rate.check() {
+            sleep(not_yet.wait_time_from(DefaultClock::default().now())).await;
+        }
     }
 
     fn breaker(&self) -> MutexGuard<'_, Breaker> {

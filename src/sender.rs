@@ -102,9 +102,11 @@ impl Sender {
             outgoing.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
         *outgoing.body_mut() = Some(request.body.into());
+        // Boxed: the client's future is large, and every future around it would be moved with it.
+        let mut sending = Box::pin(self.http.client.execute(outgoing));
         tokio::select! {
             biased;
-            sent = self.http.client.execute(outgoing) => match sent {
+            sent = &mut sending => match sent {
                 Err(error) => End::Broken(fault(error)),
                 Ok(response) => End::Answered(answer(response, deadline).await),
             },

@@ -86,7 +86,16 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         () = &mut shutdown => return Ok(()),
     };
     let ending = Ending::default();
-    let mut tasks = start(&config, &broker, &own, extended, &http, &metrics, &readiness, &ending);
+    let mut tasks = start(Parts {
+        config: &config,
+        broker: &broker,
+        own: &own,
+        extended,
+        http: &http,
+        metrics: &metrics,
+        readiness: &readiness,
+        ending: &ending,
+    });
     tracing::info!(targets = config.targets.len(), server = broker.version(), "natshook runs");
     let end = tokio::select! {
         () = &mut shutdown => Ok(()),
@@ -105,7 +114,7 @@ async fn connected(config: &Config, readiness: &Readiness) -> Result<Broker, Run
         match source::connect(&config.nats, &config.name).await {
             Ok(broker) => {
                 tracing::info!(server = broker.version(), "connected to the broker");
-                readiness.follow("connection to the broker", broker.connected());
+                readiness.connected(broker.connected());
                 return Ok(broker);
             }
             Err(error) if error.may_pass() => tracing::warn!(
@@ -183,16 +192,20 @@ async fn prepare(
     }
 }
 
-fn start(
-    config: &Config,
-    broker: &Arc<Broker>,
-    own: &OwnStreams,
+/// What the targets' tasks are made of.
+struct Parts<'a> {
+    config: &'a Config,
+    broker: &'a Arc<Broker>,
+    own: &'a OwnStreams,
     extended: Option<(Arc<str>, u64)>,
-    http: &HttpClient,
-    metrics: &Metrics,
-    readiness: &Arc<Readiness>,
-    ending: &Ending,
-) -> JoinSet<()> {
+    http: &'a HttpClient,
+    metrics: &'a Metrics,
+    readiness: &'a Arc<Readiness>,
+    ending: &'a Ending,
+}
+
+fn start(parts: Parts<'_>) -> JoinSet<()> {
+    let Parts { config, broker, own, extended, http, metrics, readiness, ending } = parts;
     let mut tasks = JoinSet::new();
     let mut couriers = HashMap::new();
     let setup = pump::Setup {

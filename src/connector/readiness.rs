@@ -4,11 +4,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+const BROKER: &str = "connection to the broker";
+
 /// Where natshook is in its life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Phase {
     #[default]
-    Starting,
+    Connecting,
+    Preparing,
     Running,
     Draining,
 }
@@ -24,6 +27,12 @@ struct State {
 pub struct Readiness(Mutex<State>);
 
 impl Readiness {
+    /// The broker was reached for the first time.
+    pub(super) fn connected(&self, stands: watch::Receiver<bool>) {
+        self.follow(BROKER, stands);
+        self.state().phase = Phase::Preparing;
+    }
+
     /// The broker was asked what it can do, and natshook's own streams are there.
     pub(super) fn started(&self) {
         self.state().phase = Phase::Running;
@@ -44,7 +53,8 @@ impl Readiness {
     pub fn missing(&self) -> Vec<String> {
         let state = self.state();
         let phase = match state.phase {
-            Phase::Starting => Some("start".to_owned()),
+            Phase::Connecting => Some(BROKER.to_owned()),
+            Phase::Preparing => Some("JetStream and natshook's own streams".to_owned()),
             Phase::Running => None,
             Phase::Draining => Some("draining".to_owned()),
         };

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use crate::support::broker::{DEAD_LETTERS, EVENTS};
+use crate::support::broker::{DEAD_LETTERS, EVENTS, RETRY_QUEUE};
 use crate::support::{Answer, Broker, Config, Connector, Receiver, millis, secs, until};
 
 const MESSAGES: usize = 400;
@@ -115,4 +115,49 @@ async fn a_slow_answer_is_no_crash() {
     let settled = async || broker.outstanding(EVENTS, "natshook-policy").await == Some((0, 0));
     until("the slow answer is taken", secs(35), settled).await;
     assert_eq!(receiver.count("/hook"), 1);
+}
+
+/// A user `app` (natshook) whose acks on the source stream are, or are not, let through.
+fn users(acks: bool) -> String {
+    let deny = if acks { "nothing.at.all" } else { "$JS.ACK.EVENTS.>" };
+    format!(
+        "authorization {{ users: [ {{ user: app, password: pw, permissions: {{ publish: {{ allow: \">\", deny: {deny:?} }}, \
+         subscribe: \">\" }} }}, {{ user: test, password: t }} ] }}"
+    )
+}
+
+/// natshook stored the message elsewhere, and its ack was lost: how often is it stored in the end?
+async fn stored_again(status: u16, stream: &str) -> usize {
+    let test = async_nats::ConnectOptions::with_user_and_password("test".into(), "t".into());
+    let broker = Broker::start_with(&users(false), test).await;
+    let receiver = Receiver::start().await;
+    receiver.always("/hook", Answer::status(status));
+    let config = Config::on(&broker).nats("user = \"app\"\npassword = \"pw\"").target(
+        "policy",
+        "a",
+        &receiver.url("/hook"),
+        "retry = { delays = [\"1h\"] }",
+    );
+    let connector = Connector::start(&config).await;
+    broker.publish("a", "1").await;
+    until("it is stored", secs(10), async || broker.count(stream).await == 1).await;
+    connector.wait_for_line(&["$JS.ACK.EVENTS"]).await;
+
+    broker.reload(&users(true)).await;
+
+    // After `ack_wait` it is delivered again, and then settled.
+    let settled = async || broker.outstanding(EVENTS, "natshook-policy").await == Some((0, 0));
+    until("it is settled", secs(60), settled).await;
+    assert_eq!(receiver.count("/hook"), 2);
+    broker.stored(stream).await.len()
+}
+
+#[tokio::test]
+async fn a_dead_letter_whose_ack_was_lost_is_stored_once() {
+    assert_eq!(stored_again(400, DEAD_LETTERS).await, 1);
+}
+
+#[tokio::test]
+async fn a_retry_whose_ack_was_lost_is_stored_once() {
+    assert_eq!(stored_again(500, RETRY_QUEUE).await, 1);
 }

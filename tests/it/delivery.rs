@@ -160,6 +160,35 @@ async fn a_new_target_starts_with_new_messages() {
 }
 
 #[tokio::test]
+async fn what_the_stream_that_natshook_makes_stores_is_delivered_from_the_first_message_on() {
+    let broker = Broker::start().await;
+    let receiver = Receiver::start().await;
+    let config = Config::on(&broker).target("policy", "a", &receiver.url("/hook"), "");
+    let context = broker.jetstream_context().await;
+    // A publisher that is already at work: natshook starts with it.
+    let publisher = tokio::spawn(async move {
+        let mut stored = Vec::new();
+        for i in 0.. {
+            let sent = context.publish("a", i.to_string().into()).await.unwrap();
+            if sent.await.is_ok() {
+                stored.push(i.to_string());
+            }
+            if stored.len() == 300 {
+                break;
+            }
+        }
+        stored
+    });
+
+    let _connector = Connector::start(&config).await;
+
+    let mut stored = publisher.await.unwrap();
+    broker.wait_until_settled("policy").await;
+    stored.sort();
+    assert_eq!(receiver.bodies("/hook"), stored);
+}
+
+#[tokio::test]
 async fn a_target_can_start_with_all_messages() {
     assert_eq!(started_at("start = \"all\"").await, ["new", "old-1", "old-2"]);
 }

@@ -65,24 +65,24 @@ async fn a_rolling_restart_loses_nothing_and_repeats_nothing() {
 }
 
 #[tokio::test]
-async fn a_drain_waits_for_the_answer_that_is_on_its_way() {
+async fn a_drain_waits_for_the_answers_that_are_on_their_way() {
     let broker = Broker::start().await;
     let receiver = Receiver::start().await;
     let gate = Gate::closed();
     receiver.always("/hook", Answer::ok().behind(&gate));
-    let config = Config::on(&broker).target("policy", "a", &receiver.url("/hook"), "");
+    let config = Config::on(&broker).target("policy", "a", &receiver.url("/hook"), "concurrency = 200");
     let mut connector = Connector::start(&config).await;
-    broker.publish("a", "1").await;
-    receiver.wait_for("/hook", 1).await;
+    broker.publish_numbered("a", 0..200).await;
+    receiver.wait_for("/hook", 200).await;
 
     connector.signal("TERM");
     connector.wait_for_line(&["drain"]).await;
     assert!(connector.exited().is_none(), "it waits");
     gate.open();
 
-    assert_eq!(connector.wait_for_exit(secs(5)).await.code(), Some(0));
+    assert_eq!(connector.wait_for_exit(secs(10)).await.code(), Some(0));
     let settled = async || broker.outstanding(EVENTS, "natshook-policy").await == Some((0, 0));
-    until("the answer is acked", secs(2), settled).await;
+    until("every answer is acked", secs(2), settled).await;
 }
 
 #[tokio::test]

@@ -188,18 +188,21 @@ async fn an_interim_answer_is_not_the_answer() {
 }
 
 #[tokio::test]
-async fn an_answer_of_2xx_counts_even_if_its_body_breaks_off() {
-    let broker = Broker::start().await;
-    let receiver = Receiver::start().await;
-    receiver.always("/hook", Answer::fault(Fault::CloseMidBody));
-    let config = Config::on(&broker).target("policy", "a", &receiver.url("/hook"), "");
-    let _connector = Connector::start(&config).await;
+async fn an_answer_of_2xx_counts_even_if_its_body_breaks_off_or_never_ends() {
+    for fault in [Fault::CloseMidBody, Fault::SlowBody] {
+        let broker = Broker::start().await;
+        let receiver = Receiver::start().await;
+        receiver.always("/hook", Answer::fault(fault));
+        let config = Config::on(&broker).target("policy", "a", &receiver.url("/hook"), "timeout = \"1s\"");
+        let _connector = Connector::start(&config).await;
 
-    broker.publish("a", "{}").await;
+        broker.publish("a", "{}").await;
 
-    broker.wait_until_settled("policy").await;
-    assert_eq!(receiver.count("/hook"), 1);
-    assert_eq!(broker.count(DEAD_LETTERS).await, 0);
+        receiver.wait_for("/hook", 1).await;
+        broker.wait_until_settled("policy").await;
+        assert_eq!(receiver.count("/hook"), 1, "{fault:?}");
+        assert_eq!(broker.count(DEAD_LETTERS).await, 0, "{fault:?}");
+    }
 }
 
 /// Publishes ten messages to a target that answers `status`, one at a time: how many requests it got
@@ -255,13 +258,14 @@ async fn after_its_wait_an_open_breaker_lets_one_probe_through_and_closes_when_i
     let receiver = Receiver::start().await;
     receiver.next("/hook", (0..3).map(|_| Answer::status(404)));
     receiver.next("/hook", [Answer::ok().after(millis(500))]);
-    let more = "concurrency = 8\nretry = { delays = [\"1s\"], jitter = 0 }";
+    let more = "concurrency = 8\nretry = { delays = [\"4s\"], jitter = 0 }";
     let config = Config::on(&broker).target("policy", "a", &receiver.url("/hook"), more);
-    let _connector = Connector::start(&config).await;
+    let connector = Connector::start(&config).await;
     for i in 0..3 {
         broker.publish("a", i.to_string()).await;
         receiver.wait_for("/hook", i + 1).await;
     }
+    connector.wait_for_line(&["breaker opened"]).await;
 
     broker.publish_numbered("a", 3..30).await;
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::support::broker::{DEAD_LETTERS, RETRY_QUEUE, header};
+use crate::support::broker::{DEAD_LETTERS, RETRY_QUEUE, Stored, header};
 use crate::support::receiver::Received;
 use crate::support::{Answer, Broker, Config, Connector, Receiver, millis, secs, throughout};
 
@@ -147,16 +147,23 @@ async fn retry_after_never_shortens_the_wait_and_nonsense_is_ignored() {
 
 #[tokio::test]
 async fn a_hostile_retry_after_waits_an_hour_at_most() {
-    let (broker, receiver, _, _connector) = target_with("{ delays = [\"1s\"], jitter = 0 }").await;
-    receiver.next("/hook", [Answer::status(503).header("Retry-After", "99999999999999999999")]);
+    let in_a_year = httpdate::fmt_http_date(SystemTime::now() + secs(365 * 24 * 3_600));
+    for value in ["99999999999999999999", "86400", &in_a_year] {
+        let (broker, receiver, _, _connector) = target_with("{ delays = [\"1s\"], jitter = 0 }").await;
+        receiver.next("/hook", [Answer::status(503).header("Retry-After", value)]);
 
-    broker.publish("a", "1").await;
+        broker.publish("a", "1").await;
 
-    let waiting = broker.wait_for_retries(1).await;
-    let due = header(&waiting[0], "Natshook-Not-Before").expect("a retry says when it is due");
+        let wait = due_in(&broker.wait_for_retries(1).await[0]);
+        assert!(wait <= secs(3_600) && wait > secs(3_500), "{value}: {wait:?}");
+    }
+}
+
+/// How long from now a waiting delivery is due.
+fn due_in(waiting: &Stored) -> Duration {
+    let due = header(waiting, "Natshook-Not-Before").expect("a retry says when it is due");
     let due = humantime::parse_rfc3339(&due).unwrap_or_else(|_| panic!("RFC 3339, not {due}"));
-    let wait = due.duration_since(SystemTime::now()).expect("it is due later");
-    assert!(wait <= secs(3_600) && wait > secs(3_500), "{wait:?}");
+    due.duration_since(SystemTime::now()).expect("it is due later")
 }
 
 #[tokio::test]
@@ -264,8 +271,7 @@ async fn hours_long_delays_wait_in_the_queue() {
     broker.publish("a", "1").await;
 
     let waiting = broker.wait_for_retries(1).await;
-    let due = header(&waiting[0], "Natshook-Not-Before").unwrap();
-    let wait = humantime::parse_rfc3339(&due).unwrap().duration_since(SystemTime::now()).unwrap();
+    let wait = due_in(&waiting[0]);
     assert!(wait > secs(35_900) && wait <= secs(36_000), "{wait:?}");
     assert_eq!(header(&waiting[0], "Nats-Msg-Id").as_deref(), Some("EVENTS:1:policy:1"));
     throughout("it is not attempted early", secs(3), async || receiver.count("/hook") == 1).await;

@@ -60,6 +60,8 @@ pub(crate) enum Fault {
     HugeBody,
     /// The status line of a 200, one byte every 200 ms.
     SlowHeaders,
+    /// A 200 at once, whose body then drips for ever.
+    SlowBody,
     /// What is sent is not HTTP.
     Garbage,
     /// A 103 before the real answer, a 422.
@@ -133,6 +135,7 @@ struct State {
     in_flight: HashMap<String, usize>,
     most_in_flight: HashMap<String, usize>,
     connections: usize,
+    huge_bytes: usize,
 }
 
 /// A listening receiver. It stops with the value.
@@ -227,6 +230,11 @@ impl Receiver {
         self.lock().connections
     }
 
+    /// How many bytes of huge bodies were taken off our hands.
+    pub(crate) fn huge_bytes(&self) -> usize {
+        self.lock().huge_bytes
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().expect("no test panics with the lock held")
     }
@@ -271,7 +279,7 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, state: &Mutex<State>
             let script = state.scripts.entry(path.clone()).or_default();
             script.queued.pop_front().or_else(|| script.then.clone()).unwrap_or_else(Answer::ok)
         };
-        let goes_on = give(&mut stream, answer).await;
+        let goes_on = give(&mut stream, answer, state).await;
         *state.lock().expect("lock").in_flight.entry(path).or_default() -= 1;
         if !matches!(goes_on, Ok(true)) {
             return;
@@ -280,13 +288,17 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, state: &Mutex<State>
 }
 
 /// Sends the answer; `true` when the connection can be used again.
-async fn give(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), answer: Answer) -> std::io::Result<bool> {
+async fn give(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    answer: Answer,
+    state: &Mutex<State>,
+) -> std::io::Result<bool> {
     tokio::time::sleep(answer.delay).await;
     if let Some(mut gate) = answer.gate {
         let _ = gate.wait_for(|open| *open).await;
     }
     match answer.kind {
-        Kind::Fault(fault) => commit(stream, fault).await.map(|()| false),
+        Kind::Fault(fault) => commit(stream, fault, state).await.map(|()| false),
         Kind::Http { status, headers, body } => {
             let mut head = format!("HTTP/1.1 {status} Scripted\r\n");
             for (name, value) in headers {
@@ -304,7 +316,11 @@ async fn give(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), answer: Answer
     }
 }
 
-async fn commit(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), fault: Fault) -> std::io::Result<()> {
+async fn commit(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    fault: Fault,
+    state: &Mutex<State>,
+) -> std::io::Result<()> {
     match fault {
         Fault::NeverAnswer => read_to_close(stream).await,
         Fault::CloseBeforeAnswer => {}
@@ -330,6 +346,15 @@ async fn commit(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), fault: Fault
             let chunk = [b'x'; 64 * 1024];
             for _ in 0..SIZE / chunk.len() {
                 stream.write_all(&chunk).await?;
+                state.lock().expect("lock").huge_bytes += chunk.len();
+            }
+        }
+        Fault::SlowBody => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n").await?;
+            loop {
+                stream.write_all(b"x").await?;
+                stream.flush().await?;
+                tokio::time::sleep(Duration::from_millis(200)).await;
             }
         }
         Fault::SlowHeaders => {
