@@ -13,7 +13,9 @@ use std::{
     thread,
 };
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use natshook::config::{Config, LoadError};
+use ring::hmac;
 
 const README: &str = include_str!("../README.md");
 const OPERATIONS: &str = include_str!("../docs/operations.md");
@@ -253,7 +255,10 @@ fn cases(signed: &Received) -> Vec<Case> {
     tampered.request.body.push(b' ');
     let mut unsigned = case("no signature", &[SECRET], Err(bad));
     unsigned.request.headers.remove("webhook-signature");
+    let mut forged = case("a request signed with an empty secret", &["whsec_"], Err(wrong));
+    forged.request.headers.insert("webhook-signature".to_owned(), signed_with_nothing(signed));
     vec![
+        forged,
         case("a signed request", &[SECRET], Ok(())),
         case("a rotated secret", &[OTHER, SECRET], Ok(())),
         case("another secret", &[OTHER], Err(wrong)),
@@ -267,6 +272,14 @@ fn cases(signed: &Received) -> Vec<Case> {
         with("an empty signature", "webhook-signature", "v1,", wrong),
         with("nonsense", "webhook-signature", "v1a,AAAA nonsense ,", wrong),
     ]
+}
+
+/// The signature that anybody could make for a receiver whose secret is empty by mistake.
+fn signed_with_nothing(request: &Received) -> String {
+    let (id, timestamp) = (&request.headers["webhook-id"], &request.headers["webhook-timestamp"]);
+    let signed = [format!("{id}.{timestamp}.").as_bytes(), &request.body].concat();
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, b""), &signed);
+    format!("v1,{}", STANDARD.encode(tag))
 }
 
 /// Runs all cases in one process.
