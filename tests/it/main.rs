@@ -13,6 +13,7 @@ mod core_mode;
 mod crashes;
 mod dead_letters;
 mod delivery;
+mod dev;
 mod harness;
 mod lifecycle;
 mod outcomes;

@@ -91,7 +91,7 @@ impl Broker {
     pub(crate) async fn restart(&mut self) {
         self.kill9();
         let log = File::options().create(true).append(true).open(self.log()).expect("a log file");
-        let server = Command::new(binary())
+        let server = Command::new(server_binary())
             .arg("--config")
             .arg(&self.config)
             .stdin(Stdio::null())
@@ -281,7 +281,8 @@ pub(crate) fn header(message: &Stored, name: &str) -> Option<String> {
     all.first().map(|value| (*value).to_owned())
 }
 
-fn binary() -> PathBuf {
+/// The nats-server that tests run.
+pub(crate) fn server_binary() -> PathBuf {
     if let Some(given) = std::env::var_os("NATSHOOK_NATS_SERVER") {
         return given.into();
     }
@@ -293,7 +294,9 @@ fn binary() -> PathBuf {
         Some(file) => file,
         None if tools.is_file() => tools,
         None => {
-            panic!("no nats-server on PATH, in NATSHOOK_NATS_SERVER or in target/tools: run `make tools`")
+            panic!(
+                "no nats-server on PATH, in NATSHOOK_NATS_SERVER or in target/tools: run `make test`, which fetches one"
+            )
         }
     }
 }
