@@ -71,7 +71,7 @@ impl Courier {
 
     async fn deliver(&self, mut delivery: Delivery, receipt: &Receipt, handed_out: u64) {
         let storable = self.retry_queue.can_hold(&delivery);
-        if !storable {
+        if !storable && delivery.failed.is_none() {
             delivery.failed = attempts_by_hand_outs(&delivery, handed_out);
         }
         if let Some(reason) = self.unfit(&delivery, if storable { handed_out } else { 1 }) {
@@ -103,18 +103,18 @@ impl Courier {
     /// Makes one attempt and decides what follows; `None` when natshook ends before it could begin.
     async fn attempt(&self, delivery: &mut Delivery, receipt: &Receipt) -> Option<Disposition> {
         // What cannot be given back is worked on to the end of the grace period.
-        let end = if receipt.takes_back() { &self.ending.drain } else { &self.ending.abandon };
+        let stop = if receipt.takes_back() { &self.ending.drain } else { &self.ending.abandon };
         let pass = tokio::select! {
             biased;
             pass = self.lane.enter() => pass,
-            () = end.cancelled() => return None,
+            () = stop.cancelled() => return None,
         };
         let (started, clock) = (SystemTime::now(), Instant::now());
         let request = self.template.request(delivery, started);
         let end = tokio::select! {
             biased;
             end = self.sender.attempt(request) => end,
-            () = end.cancelled(), if !receipt.takes_back() => return None,
+            () = stop.cancelled(), if !receipt.takes_back() => return None,
         };
         let outcome = classify(&end, &self.target.outcomes);
         let took = clock.elapsed();
