@@ -54,7 +54,8 @@ impl Default for Breaker {
 impl Breaker {
     /// Whether an attempt may begin at `now`. A [`Admission::Probe`] must be followed by a report on it.
     pub fn admit(&mut self, now: Instant) -> Admission {
-        if let Some(until) = self.held_until.filter(|until| *until > now) {
+        self.held_until = self.held_until.filter(|until| *until > now);
+        if let Some(until) = self.held_until {
             return Admission::Wait(until);
         }
         match self.state {
@@ -183,7 +184,9 @@ mod tests {
         breaker.hold(now + Duration::from_secs(5));
         breaker.success();
         assert_eq!(breaker.admit(now), Admission::Wait(now + Duration::from_secs(5)));
+        assert!(!breaker.is_unhindered());
         assert_eq!(breaker.admit(now + Duration::from_secs(5)), Admission::Go);
+        assert!(breaker.is_unhindered());
     }
 
     proptest! {

@@ -19,6 +19,10 @@ const TICK: Duration = Duration::from_secs(4);
 /// to 11 seconds at the latest, within the consumers' `ack_wait` of 20.
 const PROGRESS_AFTER: Duration = Duration::from_secs(7);
 
+/// The most bytes of payloads that the open deliveries of a source may hold before nothing more is taken: slow
+/// receivers must not fill the memory.
+const BYTES_MAX: usize = 32 * 1024 * 1024;
+
 /// A delivery under way, and what it holds.
 struct Open<'a> {
     receipt: Receipt,
@@ -58,9 +62,9 @@ impl<'a> OpenDeliveries<'a> {
         self.open.len()
     }
 
-    /// The bytes of all their payloads.
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
+    /// How many more may be opened if `most` may be open; none while their payloads hold too much memory.
+    pub(super) fn room(&self, most: usize) -> usize {
+        if self.bytes > BYTES_MAX { 0 } else { most.saturating_sub(self.len()) }
     }
 
     /// Opens a delivery with `bytes` of payload; it makes its first step with the next call of

@@ -23,8 +23,6 @@ use crate::{
 /// Deliveries that may be open beyond a lane's permits: ones whose attempt is over and whose settling waits,
 /// because a stream refuses them.
 const UNSETTLED_FACTOR: usize = 2;
-/// The most bytes of payloads that the open deliveries of a target may hold before nothing more is taken.
-const OPEN_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// The most deliveries of a target that wait in memory when the source is core NATS.
 const CORE_OPEN_MAX: usize = 10_000;
 
@@ -145,11 +143,7 @@ async fn pump(mut pull: Pull, courier: &Courier) {
 
 /// How many messages may be taken now.
 fn room(courier: &Courier, open: &OpenDeliveries<'_>) -> usize {
-    if open.bytes() > OPEN_BYTES_MAX {
-        return 0;
-    }
-    let open_max = UNSETTLED_FACTOR * courier.target.concurrency.get();
-    courier.lane.room().min(open_max.saturating_sub(open.len()))
+    courier.lane.room().min(open.room(UNSETTLED_FACTOR * courier.target.concurrency.get()))
 }
 
 async fn breaker_moves(courier: &Courier) {

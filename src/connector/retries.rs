@@ -76,7 +76,7 @@ impl Retries {
         let mut ticks = OpenDeliveries::ticks();
         loop {
             open.advance();
-            let room = OPEN_MAX - open.len();
+            let room = open.room(OPEN_MAX);
             tokio::select! {
                 biased;
                 () = way_back.ending.drain.cancelled() => break,
