@@ -168,15 +168,11 @@ mod tests {
         let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
         let keys = SigningKeys::parse([secret]).unwrap();
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-        let mut headers = http_0_2_like_headers();
+        let mut headers = http::HeaderMap::new();
         headers.insert("webhook-id", "EVENTS-1".parse().unwrap());
         headers.insert("webhook-timestamp", now.to_string().parse().unwrap());
         headers.insert("webhook-signature", keys.sign("EVENTS-1", now, b"{}").parse().unwrap());
         standardwebhooks::Webhook::new(secret).unwrap().verify(b"{}", &headers).unwrap();
-    }
-
-    fn http_0_2_like_headers() -> http::HeaderMap {
-        http::HeaderMap::new()
     }
 
     #[test]
