@@ -6,14 +6,20 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use crate::support::{broker::server_binary, free_port, secs, signal, until};
+use crate::support::{broker::server_binary, free_port, millis, secs, signal, until};
 
 /// `natshook dev` as a child, with its output in a file; it is ended with the test.
 struct Dev(Child);
 
 impl Drop for Dev {
+    /// Asked rather than killed, since it ends its broker then. A second signal makes it end at once.
     fn drop(&mut self) {
-        let _ = self.0.kill();
+        for _ in 0..2 {
+            if self.0.try_wait().is_ok_and(|ended| ended.is_none()) {
+                signal(self.0.id(), "INT");
+                std::thread::sleep(millis(500));
+            }
+        }
         let _ = self.0.wait();
     }
 }
