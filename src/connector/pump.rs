@@ -14,7 +14,7 @@ use crate::{
     config::{self, InstanceName},
     delivery::Courier,
     source::{
-        Broker, ConsumerSpec, Incoming, Pull, PullSpec, Recovery, Subscription, TargetStream,
+        Broker, ConsumerSpec, Incoming, Position, Pull, PullSpec, Recovery, Subscription, TargetStream,
         ensure_source_streams, warn_of_limits,
     },
     target::Start,
@@ -107,11 +107,11 @@ fn pull_spec(setup: &Setup, courier: &Courier, stream: &TargetStream) -> PullSpe
 }
 
 /// What a stream stored since natshook made it is new, although it is older than the consumer.
-fn start(setup: &Setup, start: Start, stream: &TargetStream) -> Start {
+fn start(setup: &Setup, start: Start, stream: &TargetStream) -> Position {
     let at_this_start = setup.extended.as_ref().filter(|(extended, _)| *extended == stream.stream);
     match (start, stream.extended_at.or(at_this_start.map(|(_, first_new)| *first_new))) {
-        (Start::New, Some(first_new)) => Start::Sequence(first_new),
-        _ => start,
+        (Start::New, Some(sequence)) => Position::At { sequence },
+        _ => Position::Start(start),
     }
 }
 

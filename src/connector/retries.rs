@@ -18,7 +18,7 @@ use crate::{
     envelope::{self, UnreadableError, Waiting},
     message::Delivery,
     retry_queue::RetryQueue,
-    source::{Broker, ConsumerSpec, Incoming, OwnStream, Pull, PullSpec, Receipt, Recovery},
+    source::{Broker, ConsumerSpec, Incoming, OwnStream, Position, Pull, PullSpec, Receipt, Recovery},
     subject::Pattern,
     target::Start,
 };
@@ -107,7 +107,7 @@ fn pull_spec(name: &InstanceName, queue: OwnStream) -> PullSpec {
             // Deliveries that went back with a delay count until they are due.
             max_ack_pending: -1,
         },
-        start: Start::All,
+        start: Position::Start(Start::All),
         recovery: Recovery::RetryQueue(queue),
     }
 }

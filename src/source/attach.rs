@@ -32,7 +32,7 @@ pub struct PullSpec {
     /// The consumer.
     pub consumer: ConsumerSpec,
     /// Where a consumer that was never there begins.
-    pub start: Start,
+    pub start: Position,
     /// What the target asked for; the consumer's filters may match more.
     pub wanted: Vec<Pattern>,
     /// What may be done when the stream is gone.
@@ -116,10 +116,10 @@ async fn attach_once(
     let created = stream_created(broker, spec).await?;
     let first_time = place.sequence == 0;
     let position = match place {
-        _ if first_time => Position::Start(spec.start),
+        _ if first_time => spec.start,
         // A work queue holds only what is not settled.
         _ if matches!(spec.recovery, Recovery::RetryQueue(_)) => Position::Start(Start::All),
-        Place { stream_created, sequence } if stream_created == created => Position::Resume { sequence },
+        Place { stream_created, sequence } if stream_created == created => Position::At { sequence },
         _ => Position::Start(Start::All),
     };
     if !first_time && spec.consumer.find(broker).await?.is_none() {

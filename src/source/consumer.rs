@@ -40,8 +40,9 @@ pub struct ConsumerSpec {
 pub enum Position {
     /// As the target's config says, for a consumer that was never there.
     Start(Start),
-    /// After what a consumer that is gone had settled.
-    Resume {
+    /// Where natshook knows that its work begins: after what a consumer that is gone had settled, or at the first
+    /// message of a stream that was just made.
+    At {
         /// The first sequence that may not have been settled.
         sequence: u64,
     },
@@ -153,7 +154,7 @@ fn deliver_policy(position: Position) -> DeliverPolicy {
     match position {
         Position::Start(Start::New) => DeliverPolicy::New,
         Position::Start(Start::All) => DeliverPolicy::All,
-        Position::Start(Start::Sequence(start_sequence)) | Position::Resume { sequence: start_sequence } => {
+        Position::Start(Start::Sequence(start_sequence)) | Position::At { sequence: start_sequence } => {
             DeliverPolicy::ByStartSequence { start_sequence }
         }
         Position::Start(Start::Time(time)) => DeliverPolicy::ByStartTime { start_time: offset(time) },
