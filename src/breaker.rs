@@ -189,32 +189,87 @@ mod tests {
         assert!(breaker.is_unhindered());
     }
 
+    /// What may happen to a breaker.
+    #[derive(Clone, Copy, Debug)]
+    enum Event {
+        Passes(Duration),
+        Asks,
+        Succeeds,
+        Fails(Strike),
+        Abandons,
+        Holds(Duration),
+    }
+
+    fn events() -> impl Strategy<Value = Vec<Event>> {
+        let strike = prop_oneof![
+            4 => Just(Strike::Failure),
+            4 => Just(Strike::TargetFault),
+            1 => Just(Strike::Gone),
+        ];
+        let seconds = |most| (0..most).prop_map(Duration::from_secs);
+        let event = prop_oneof![
+            3 => seconds(1_000_u64).prop_map(Event::Passes),
+            6 => Just(Event::Asks),
+            1 => Just(Event::Succeeds),
+            8 => strike.prop_map(Event::Fails),
+            1 => Just(Event::Abandons),
+            1 => seconds(60).prop_map(Event::Holds),
+        ];
+        prop::collection::vec(event, 1..300)
+    }
+
     proptest! {
+        /// The breaker as a user would tell it, held against the breaker over everything that may happen to it.
         #[test]
-        fn waits_are_bounded_and_at_most_one_probe_is_under_way(events in prop::collection::vec(0_u8..5, 1..200)) {
+        fn it_opens_waits_and_probes_as_designed(events in events()) {
             let mut now = Instant::now();
             let mut breaker = Breaker::default();
-            let mut probes = 0;
+            let (mut failures, mut faults, mut openings) = (0, 0, 0_u32);
+            let mut open_until: Option<Instant> = None;
+            let mut held_until = now;
+            let mut probing = false;
             for event in events {
                 match event {
-                    0 => {
-                        let opened = breaker.failure(Strike::Failure, now);
-                        prop_assert!(opened.is_none_or(|wait| wait <= WAIT_MAX));
-                        probes = if opened.is_some() { 0 } else { probes };
+                    Event::Passes(time) => now += time,
+                    Event::Holds(time) => {
+                        breaker.hold(now + time);
+                        held_until = held_until.max(now + time);
                     }
-                    1 => {
-                        let opened = breaker.failure(Strike::TargetFault, now);
-                        prop_assert!(opened.is_none_or(|wait| wait <= WAIT_MAX));
-                        probes = if opened.is_some() { 0 } else { probes };
+                    Event::Abandons => {
+                        breaker.abandon_probe(now);
+                        if probing {
+                            (probing, open_until) = (false, Some(now));
+                        }
                     }
-                    2 => { breaker.success(); probes = 0; }
-                    3 => now += Duration::from_secs(7),
-                    _ => match breaker.admit(now) {
-                        Admission::Probe => { probes += 1; prop_assert_eq!(probes, 1); }
-                        Admission::Wait(until) => prop_assert!(until > now && until <= now + WAIT_MAX),
-                        Admission::Go | Admission::ProbeUnderWay => {}
-                    },
+                    Event::Succeeds => {
+                        breaker.success();
+                        (failures, faults, openings, open_until, probing) = (0, 0, 0, None, false);
+                    }
+                    Event::Fails(strike) => {
+                        failures += 1;
+                        faults = if strike == Strike::Failure { 0 } else { faults + 1 };
+                        let enough = failures >= 10 || faults >= 3 || strike == Strike::Gone;
+                        let opens = probing || (open_until.is_none() && enough);
+                        let doubled = Duration::from_secs(10 << openings.min(7)).min(WAIT_MAX);
+                        let wait = if strike == Strike::Gone { WAIT_MAX } else { doubled };
+                        prop_assert_eq!(breaker.failure(strike, now), opens.then_some(wait));
+                        if opens {
+                            (openings, probing, open_until) = (openings + 1, false, Some(now + wait));
+                        }
+                    }
+                    Event::Asks => {
+                        let expected = match open_until {
+                            _ if held_until > now => Admission::Wait(held_until),
+                            _ if probing => Admission::ProbeUnderWay,
+                            Some(until) if until > now => Admission::Wait(until),
+                            Some(_) => Admission::Probe,
+                            None => Admission::Go,
+                        };
+                        prop_assert_eq!(breaker.admit(now), expected);
+                        probing |= expected == Admission::Probe;
+                    }
                 }
+                prop_assert_eq!(breaker.is_closed(), open_until.is_none());
             }
         }
     }

@@ -109,7 +109,7 @@ impl Courier {
             pass = self.lane.enter() => pass,
             () = stop.cancelled() => return None,
         };
-        let (started, clock) = (SystemTime::now(), Instant::now());
+        let started = SystemTime::now();
         let request = self.template.request(delivery, started);
         let end = tokio::select! {
             biased;
@@ -117,11 +117,13 @@ impl Courier {
             () = stop.cancelled(), if !receipt.takes_back() => return None,
         };
         let outcome = classify(&end, &self.target.outcomes);
-        let took = clock.elapsed();
-        self.metrics.attempted(outcome, took);
-        if let Some(wait) = pass.report(outcome, took, end.retry_after()) {
+        let now = Instant::now();
+        self.metrics.attempted(&end, outcome, now.saturating_duration_since(pass.began()));
+        let opened = pass.report(&end, outcome, now);
+        self.metrics.lane_limit(self.lane.limit());
+        if let Some(wait) = opened {
             tracing::warn!(
-                target = %self.target.name, cause = end.describe(),
+                target = %self.target.name, end = end.word(), cause = end.describe(),
                 wait = %humantime::format_duration(wait), "breaker opened: the target gets nothing until then"
             );
         }

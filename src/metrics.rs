@@ -11,7 +11,7 @@ use prometheus_client::{
 
 use crate::{
     disposition::Reason,
-    outcome::{Outcome, Strike},
+    outcome::{End, Outcome, Strike},
     target::TargetName,
 };
 
@@ -20,9 +20,11 @@ const DURATION_BUCKETS: [f64; 13] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 300.0];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OutcomeLabels {
+struct AttemptLabels {
     target: String,
     outcome: &'static str,
+    /// How it ended: the status class, or why no answer came.
+    end: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -40,10 +42,11 @@ struct TargetLabels {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    attempts: Family<OutcomeLabels, Counter>,
+    attempts: Family<AttemptLabels, Counter>,
     dead_letters: Family<ReasonLabels, Counter>,
     store_failures: Family<TargetLabels, Counter>,
     in_flight: Family<TargetLabels, Gauge>,
+    lane_limits: Family<TargetLabels, Gauge>,
     durations: Family<TargetLabels, Histogram>,
 }
 
@@ -54,9 +57,10 @@ impl Default for Metrics {
         let dead_letters = Family::default();
         let store_failures = Family::default();
         let in_flight = Family::default();
+        let lane_limits = Family::default();
         let durations =
             Family::new_with_constructor((|| Histogram::new(DURATION_BUCKETS)) as fn() -> Histogram);
-        registry.register("attempts", "HTTP attempts by outcome", attempts.clone());
+        registry.register("attempts", "HTTP attempts by outcome and by how they ended", attempts.clone());
         registry.register("dead_letters", "Dead letters stored, by reason", dead_letters.clone());
         registry.register(
             "store_failures",
@@ -64,8 +68,13 @@ impl Default for Metrics {
             store_failures.clone(),
         );
         registry.register("deliveries_in_flight", "Deliveries being worked on", in_flight.clone());
+        registry.register(
+            "lane_limit",
+            "Requests that may be in flight; moves where concurrency is adaptive",
+            lane_limits.clone(),
+        );
         registry.register("attempt_duration_seconds", "Duration of HTTP attempts", durations.clone());
-        Self { registry, attempts, dead_letters, store_failures, in_flight, durations }
+        Self { registry, attempts, dead_letters, store_failures, in_flight, lane_limits, durations }
     }
 }
 
@@ -74,20 +83,22 @@ impl Metrics {
     #[must_use]
     pub fn target(&self, name: &TargetName) -> TargetMetrics {
         let target = name.to_string();
-        let attempts =
-            |outcome| self.attempts.get_or_create_owned(&OutcomeLabels { target: target.clone(), outcome });
         let labels = TargetLabels { target: target.clone() };
         TargetMetrics {
-            delivered: attempts("delivered"),
-            transient: attempts("transient"),
-            target_fault: attempts("target_fault"),
-            permanent: attempts("permanent"),
+            name: name.clone(),
+            attempts: self.attempts.clone(),
+            delivered: self.attempts.get_or_create_owned(&attempt_labels(
+                name,
+                Outcome::Delivered,
+                DELIVERED,
+            )),
             dead_letters: Reason::ALL.map(|reason| {
                 let labels = ReasonLabels { target: target.clone(), reason: reason.as_str() };
                 (reason, self.dead_letters.get_or_create_owned(&labels))
             }),
             store_failures: self.store_failures.get_or_create_owned(&labels),
             in_flight: self.in_flight.get_or_create_owned(&labels),
+            lane_limit: self.lane_limits.get_or_create_owned(&labels),
             duration: self.durations.get_or_create_owned(&labels),
         }
     }
@@ -106,28 +117,34 @@ impl Metrics {
 /// The metrics of one target.
 #[derive(Clone, Debug)]
 pub struct TargetMetrics {
+    name: TargetName,
+    attempts: Family<AttemptLabels, Counter>,
+    /// Looked up once: most attempts end so.
     delivered: Counter,
-    transient: Counter,
-    target_fault: Counter,
-    permanent: Counter,
     dead_letters: [(Reason, Counter); Reason::ALL.len()],
     /// Publishes to natshook's own streams that were refused.
     pub store_failures: Counter,
     /// Deliveries being worked on.
     pub in_flight: Gauge,
+    lane_limit: Gauge,
     duration: Histogram,
 }
 
 impl TargetMetrics {
+    /// Shows how many requests may be in flight.
+    pub fn lane_limit(&self, limit: usize) {
+        self.lane_limit.set(i64::try_from(limit).unwrap_or(i64::MAX));
+    }
+
     /// Counts an attempt.
-    pub fn attempted(&self, outcome: Outcome, took: Duration) {
-        let counter = match outcome {
-            Outcome::Delivered => &self.delivered,
-            Outcome::Transient(Strike::Failure) => &self.transient,
-            Outcome::Transient(Strike::TargetFault | Strike::Gone) => &self.target_fault,
-            Outcome::Permanent => &self.permanent,
+    pub fn attempted(&self, end: &End, outcome: Outcome, took: Duration) {
+        match outcome {
+            Outcome::Delivered => self.delivered.inc(),
+            Outcome::Transient(_) | Outcome::Permanent => {
+                let labels = attempt_labels(&self.name, outcome, end.word());
+                self.attempts.get_or_create(&labels).inc()
+            }
         };
-        counter.inc();
         self.duration.observe(took.as_secs_f64());
     }
 
@@ -137,4 +154,17 @@ impl TargetMetrics {
             counter.inc();
         }
     }
+}
+
+/// How every delivered attempt ended.
+const DELIVERED: &str = "2xx";
+
+fn attempt_labels(target: &TargetName, outcome: Outcome, end: &'static str) -> AttemptLabels {
+    let outcome = match outcome {
+        Outcome::Delivered => "delivered",
+        Outcome::Transient(Strike::Failure) => "transient",
+        Outcome::Transient(Strike::TargetFault | Strike::Gone) => "target_fault",
+        Outcome::Permanent => "permanent",
+    };
+    AttemptLabels { target: target.to_string(), outcome, end }
 }

@@ -111,6 +111,19 @@ fn strike(fault: &Fault) -> Strike {
     }
 }
 
+impl Fault {
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Timeout(_) => "timeout",
+            Self::ConnectionLost(_) => "connection_lost",
+            Self::ConnectionRefused(_) => "connection_refused",
+            Self::Dns(_) => "dns",
+            Self::Tls(_) => "tls",
+            Self::Egress(_) => "egress_refused",
+        }
+    }
+}
+
 impl End {
     /// Whether it looks as if the receiver had too much to do: a 429 or a timeout.
     #[must_use]
@@ -136,6 +149,22 @@ impl End {
         match self {
             Self::Answered(answer) => Some(answer.status),
             Self::Broken(_) => None,
+        }
+    }
+
+    /// How the attempt ended in one word, for metrics and logs: the class of the answer's status, or why no answer
+    /// came.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Answered(answer) => match answer.status {
+                ..200 => "1xx",
+                200..=299 => "2xx",
+                300..=399 => "3xx",
+                400..=499 => "4xx",
+                500.. => "5xx",
+            },
+            Self::Broken(fault) => fault.word(),
         }
     }
 

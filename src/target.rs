@@ -110,6 +110,28 @@ impl Auth {
     }
 }
 
+/// How many requests may be in flight from one natshook process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Concurrency {
+    /// So many.
+    Fixed(NonZeroUsize),
+    /// As many as the receiver can take without becoming slower, and never more than that.
+    Adaptive {
+        /// The most.
+        max: NonZeroUsize,
+    },
+}
+
+impl Concurrency {
+    /// The most that are ever in flight.
+    #[must_use]
+    pub fn max(self) -> NonZeroUsize {
+        match self {
+            Self::Fixed(max) | Self::Adaptive { max } => max,
+        }
+    }
+}
+
 /// At most so many requests in each period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
@@ -153,8 +175,8 @@ pub struct Target {
     pub signing: SigningKeys,
     /// The longest an attempt takes, the answer's body included.
     pub timeout: Duration,
-    /// The most requests in flight from one natshook process.
-    pub concurrency: NonZeroUsize,
+    /// How many requests may be in flight from one natshook process.
+    pub concurrency: Concurrency,
     /// The most requests in a period, if limited.
     pub rate: Option<Rate>,
     /// What follows failures.

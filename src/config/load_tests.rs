@@ -31,7 +31,7 @@ fn variables_override_keys_of_every_kind() {
     assert_eq!(servers, ["nats://a:1", "nats://b:2"]);
     assert!(!config.stream.create);
     let target = &config.targets[0];
-    assert_eq!((target.concurrency.get(), target.timeout.as_secs()), (7, 3));
+    assert_eq!((target.concurrency.max().get(), target.timeout.as_secs()), (7, 3));
     assert_eq!((target.retry.schedule.attempts(), target.subjects.len()), (3, 2));
 }
 

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::{
     field::{Field, Section},
     secret::Secret,
-    value::{OneOrMore, Preset, Private, Rate, Size, Source, Span, Start, Text},
+    value::{Concurrency, OneOrMore, Preset, Private, Rate, Size, Source, Span, Start, Text},
 };
 
 /// The config of natshook: which NATS subjects go to which webhooks.
@@ -177,8 +177,9 @@ pub(super) struct Policy {
     pub(super) signing: Section<Signing>,
     /// The longest an attempt takes, the answer's body included, 10ms to 5m. Default "30s".
     pub(super) timeout: Field<Span>,
-    /// The most requests in flight, 1 to 10000. Default 64.
-    pub(super) concurrency: Field<u64>,
+    /// The most requests in flight, 1 to 10000; { max = 64, adaptive = true } begins low and follows what the receiver
+    /// can take. Default 64.
+    pub(super) concurrency: Field<Concurrency>,
     /// The most requests in a second, minute or hour, such as "100/s". Default: no limit.
     pub(super) rate: Field<Rate>,
     /// What follows failures.
@@ -189,6 +190,17 @@ pub(super) struct Policy {
     pub(super) start: Field<Start>,
     /// The largest payload that is sent, 1 to 64MiB; larger ones become dead letters. Default "1MiB".
     pub(super) max_payload_bytes: Field<Size>,
+}
+
+/// The most requests in flight, and whether fewer are where the receiver can take fewer.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(inline, deny_unknown_fields)]
+pub(super) struct ConcurrencyTable {
+    /// The most, 1 to 10000. Default 64.
+    pub(super) max: Field<u64>,
+    /// Whether to begin low and follow what the receiver can take. Default false.
+    pub(super) adaptive: Field<bool>,
 }
 
 /// How requests prove who sends them: exactly one of these.

@@ -8,8 +8,12 @@ use std::{
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::Value;
 
-use super::field::{Field, Written};
+use super::{
+    field::{Field, Written},
+    raw::ConcurrencyTable,
+};
 use crate::{config::SourceKind, target};
 
 /// The text is not what it has to be; what is allowed stands in [`Written::ALLOWED`].
@@ -95,6 +99,32 @@ impl TryFrom<NumberOrText> for Size {
         };
         let number: u64 = number.parse().map_err(|_| NotAllowed)?;
         number.checked_mul(factor).map(Self).ok_or(NotAllowed)
+    }
+}
+
+/// The most requests in flight: a number, or a table.
+#[derive(Deserialize, JsonSchema)]
+#[serde(try_from = "Value")]
+#[schemars(inline, !try_from, untagged, extend("examples" = [64, { "max": 64, "adaptive": true }]))]
+pub(super) enum Concurrency {
+    Number(u64),
+    Table(ConcurrencyTable),
+}
+
+impl Written for Concurrency {
+    const ALLOWED: &'static str = "a whole number, or a table such as { max = 64, adaptive = true }";
+}
+
+impl TryFrom<Value> for Concurrency {
+    type Error = NotAllowed;
+
+    fn try_from(written: Value) -> Result<Self, NotAllowed> {
+        let read = match written {
+            Value::Number(number) => number.as_u64().map(Self::Number),
+            table @ Value::Object(_) => serde_json::from_value(table).ok().map(Self::Table),
+            Value::Null | Value::Bool(_) | Value::String(_) | Value::Array(_) => None,
+        };
+        read.ok_or(NotAllowed)
     }
 }
 

@@ -92,7 +92,7 @@ async fn find_streams(broker: &Broker, setup: &Setup, courier: &Courier) -> Vec<
 fn pull_spec(setup: &Setup, courier: &Courier, stream: &TargetStream) -> PullSpec {
     let target = &courier.target;
     // Shared by all replicas.
-    let max_ack_pending = (8 * target.concurrency.get()).max(1000);
+    let max_ack_pending = (8 * target.concurrency.max().get()).max(1000);
     PullSpec {
         consumer: ConsumerSpec {
             stream: Arc::clone(&stream.stream),
@@ -143,7 +143,7 @@ async fn pump(mut pull: Pull, courier: &Courier) {
 
 /// How many messages may be taken now.
 fn room(courier: &Courier, open: &OpenDeliveries<'_>) -> usize {
-    courier.lane.room().min(open.room(UNSETTLED_FACTOR * courier.target.concurrency.get()))
+    courier.lane.room().min(open.room(UNSETTLED_FACTOR * courier.target.concurrency.max().get()))
 }
 
 async fn breaker_moves(courier: &Courier) {

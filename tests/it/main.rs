@@ -15,6 +15,7 @@ mod dead_letters;
 mod delivery;
 mod dev;
 mod harness;
+mod lanes;
 mod lifecycle;
 mod outcomes;
 mod permissions;

@@ -5,7 +5,7 @@ use std::{num::NonZeroUsize, time::Duration};
 use http::{HeaderMap, HeaderName, Method};
 
 use super::{
-    bounds::{bytes, count, duration, within},
+    bounds::{bytes, duration, within},
     http as parts,
     retry::{self, Retry},
 };
@@ -14,11 +14,11 @@ use crate::{
         SourceKind,
         error::{Errors, KeyPath, Problem},
         field::{Field, Section},
-        raw,
+        raw, value,
     },
     outcome::Overrides,
     signature::SigningKeys,
-    target::{Auth, Rate, Start},
+    target::{Auth, Concurrency, Rate, Start},
 };
 
 pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -45,7 +45,7 @@ pub(super) struct Policy {
     pub(super) auth: Option<Auth>,
     pub(super) signing: Option<SigningKeys>,
     pub(super) timeout: Option<Duration>,
-    pub(super) concurrency: Option<NonZeroUsize>,
+    pub(super) concurrency: Option<Concurrency>,
     pub(super) rate: Option<Rate>,
     pub(super) retry: Retry,
     pub(super) outcomes: Option<Overrides>,
@@ -57,7 +57,6 @@ pub(super) fn check(raw: raw::Policy, source: SourceKind, path: &KeyPath, errors
     if source == SourceKind::Core && !raw.start.is_absent() {
         errors.add(&path.key("start"), Problem::StartInCore);
     }
-    let concurrency = count(raw.concurrency, 1..=CONCURRENCY_MAX, &path.key("concurrency"), errors);
     let payload = bytes(raw.max_payload_bytes, 1..=PAYLOAD_MAX, &path.key("max_payload_bytes"), errors);
     Policy {
         method: parts::method(raw.method, &path.key("method"), errors),
@@ -66,12 +65,31 @@ pub(super) fn check(raw: raw::Policy, source: SourceKind, path: &KeyPath, errors
         auth: parts::auth(raw.auth, &path.key("auth"), errors),
         signing: parts::signing(raw.signing, &path.key("signing"), errors),
         timeout: duration(raw.timeout, TIMEOUT_MIN..=TIMEOUT_MAX, &path.key("timeout"), errors),
-        concurrency: concurrency.and_then(|n| NonZeroUsize::new(usize::try_from(n).ok()?)),
+        concurrency: concurrency(raw.concurrency, &path.key("concurrency"), errors),
         rate: raw.rate.take(&path.key("rate"), errors).map(|rate| rate.0),
         retry: retry::check(raw.retry, &path.key("retry"), errors),
         outcomes: outcomes(raw.outcomes, &path.key("outcomes"), errors),
         start: raw.start.take(&path.key("start"), errors).map(|start| start.0),
         max_payload_bytes: payload.and_then(|n| usize::try_from(n).ok()),
+    }
+}
+
+fn concurrency(raw: Field<value::Concurrency>, path: &KeyPath, errors: &mut Errors) -> Option<Concurrency> {
+    let in_range = |found, path: &KeyPath, errors: &mut Errors| {
+        let found = within(found, 1..=CONCURRENCY_MAX, path, errors)?;
+        NonZeroUsize::new(usize::try_from(found).ok()?)
+    };
+    match raw.take(path, errors)? {
+        value::Concurrency::Number(found) => in_range(found, path, errors).map(Concurrency::Fixed),
+        value::Concurrency::Table(table) => {
+            let path_of_max = path.key("max");
+            let max = match table.max.take(&path_of_max, errors) {
+                Some(found) => in_range(found, &path_of_max, errors)?,
+                None => DEFAULT_CONCURRENCY,
+            };
+            let adaptive = table.adaptive.take(&path.key("adaptive"), errors).unwrap_or(false);
+            Some(if adaptive { Concurrency::Adaptive { max } } else { Concurrency::Fixed(max) })
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
     },
     egress::Guard,
     subject::{self, Pattern},
-    target::{Auth, Start, Target, TargetName},
+    target::{Auth, Concurrency, Start, Target, TargetName},
 };
 
 /// What targets are judged against.
@@ -83,7 +83,10 @@ fn one(
         auth: own.auth.or_else(|| defaults.auth.clone()).unwrap_or(Auth::None),
         signing: own.signing.or_else(|| defaults.signing.clone()).unwrap_or_default(),
         timeout: own.timeout.or(defaults.timeout).unwrap_or(DEFAULT_TIMEOUT),
-        concurrency: own.concurrency.or(defaults.concurrency).unwrap_or(DEFAULT_CONCURRENCY),
+        concurrency: own
+            .concurrency
+            .or(defaults.concurrency)
+            .unwrap_or(Concurrency::Fixed(DEFAULT_CONCURRENCY)),
         rate: own.rate.or(defaults.rate),
         retry: own.retry.over(&defaults.retry),
         outcomes: own.outcomes.or_else(|| defaults.outcomes.clone()).unwrap_or_default(),

@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used)]
 use super::*;
+use std::num::NonZeroUsize;
+
 use crate::{
     backoff::Schedule,
     config::LoadError,
-    target::{Auth, Start},
+    target::{Auth, Concurrency, Start},
 };
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -42,11 +44,21 @@ fn a_target_with_three_keys_is_enough() {
     assert_eq!(config.dead_letter.max_age, Some(30 * DAY));
     assert_eq!(config.shutdown.grace_period, Duration::from_secs(35));
     let target = &config.targets[0];
-    assert_eq!((target.method.as_str(), target.concurrency.get()), ("POST", 64));
+    assert_eq!((target.method.as_str(), target.concurrency.max().get()), ("POST", 64));
     assert_eq!((target.auth.kind(), target.start), ("none", Start::New));
     assert_eq!((target.retry.schedule.attempts(), target.max_payload_bytes), (9, 1_048_576));
     assert_eq!(humantime::format_duration(target.retry.horizon()).to_string(), "17h 42m 35s");
     assert_eq!(target.retry.overload_wait, Duration::from_secs(60));
+}
+
+#[test]
+fn concurrency_is_a_number_or_a_table() {
+    let of = |more: &str| load(&target(more)).unwrap().targets[0].concurrency;
+    let n = |n| NonZeroUsize::new(n).unwrap();
+    assert_eq!(of("concurrency = 7"), Concurrency::Fixed(n(7)));
+    assert_eq!(of("concurrency = { max = 7 }"), Concurrency::Fixed(n(7)));
+    assert_eq!(of("concurrency = { max = 7, adaptive = true }"), Concurrency::Adaptive { max: n(7) });
+    assert_eq!(of("concurrency = { adaptive = true }"), Concurrency::Adaptive { max: n(64) });
 }
 
 #[test]
@@ -87,6 +99,19 @@ fn every_class_of_error_is_named_with_its_key() {
         (long.as_str(), "found 101 entries, expected at most 100"),
         ("concurrency = 0", "found 0, expected 1 to 10000"),
         ("concurrency = -1", "found -1, expected a whole number"),
+        ("concurrency = [1]", "found a list, expected a whole number, or a table such as { max = 64"),
+        (
+            "concurrency = { max = 0 }",
+            "targets[0].concurrency.max (target \"a\"): found 0, expected 1 to 10000",
+        ),
+        (
+            "concurrency = { max = 5, adaptive = 3 }",
+            "concurrency.adaptive (target \"a\"): found 3, expected true",
+        ),
+        (
+            "concurrency = { most = 5 }",
+            "concurrency.most (target \"a\"): unknown key; expected one of adaptive, max",
+        ),
         ("rate = \"fast\"", "expected a rate such as \"100/s\""),
         ("start = \"yesterday\"", "found \"yesterday\", expected \"new\", \"all\", a time"),
         ("start = 0", "found 0, expected \"new\""),

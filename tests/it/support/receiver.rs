@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufStream};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
 use super::http::{Parsed, read_message, read_to_close};
@@ -34,6 +34,7 @@ impl Deref for Received {
 pub(crate) struct Answer {
     delay: Duration,
     gate: Option<watch::Receiver<bool>>,
+    workers: Option<Arc<Semaphore>>,
     kind: Kind,
 }
 
@@ -70,7 +71,12 @@ pub(crate) enum Fault {
 
 impl Answer {
     pub(crate) fn status(status: u16) -> Self {
-        Self { delay: Duration::ZERO, gate: None, kind: Kind::Http { status, headers: vec![], body: vec![] } }
+        Self {
+            delay: Duration::ZERO,
+            gate: None,
+            workers: None,
+            kind: Kind::Http { status, headers: vec![], body: vec![] },
+        }
     }
 
     pub(crate) fn ok() -> Self {
@@ -98,6 +104,12 @@ impl Answer {
     /// Waits before it answers.
     pub(crate) fn after(mut self, delay: Duration) -> Self {
         self.delay = delay;
+        self
+    }
+
+    /// Works on so many of these at a time; others wait.
+    pub(crate) fn by_workers(mut self, n: usize) -> Self {
+        self.workers = Some(Arc::new(Semaphore::new(n)));
         self
     }
 
@@ -293,6 +305,10 @@ async fn give(
     answer: Answer,
     state: &Mutex<State>,
 ) -> std::io::Result<bool> {
+    let _worker = match &answer.workers {
+        Some(workers) => Some(workers.acquire().await.expect("never closed")),
+        None => None,
+    };
     tokio::time::sleep(answer.delay).await;
     if let Some(mut gate) = answer.gate {
         let _ = gate.wait_for(|open| *open).await;

@@ -1,10 +1,13 @@
 //! A target's own lane: its permits, its rate and its breaker, so that a sick target costs a healthy one
 //! nothing. Attempts wait here; what is attempted, and what its outcome means, is decided elsewhere.
 
+mod limit;
+mod permits;
+
 use std::{
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -15,19 +18,19 @@ use governor::{
     state::{InMemoryState, NotKeyed},
 };
 use tokio::{
-    sync::{Notify, Semaphore, SemaphorePermit},
+    sync::Notify,
     time::{sleep, sleep_until},
 };
 
+pub use limit::{AdaptiveLimit, LIMIT_START};
+pub use permits::RetryPlace;
+
 use crate::{
     breaker::{Admission, Breaker},
-    outcome::{Outcome, Strike},
-    target::{Rate, Target},
+    outcome::{End, Outcome, Strike},
+    target::{Concurrency, Rate, Target},
 };
-
-/// The share of a lane's permits that retries may wait for or hold: a burst of them leaves the rest to fresh
-/// messages.
-const RETRY_SHARE: f64 = 0.2;
+use permits::{Permit, Permits};
 
 /// The longest stretch of a rate that may be used at once; beyond it requests are spread evenly.
 const RATE_BURST: Duration = Duration::from_millis(20);
@@ -44,63 +47,50 @@ const AVERAGE_SHIFT: u32 = 4;
 /// What all deliveries to one target pass through.
 #[derive(Debug)]
 pub struct Lane {
-    concurrency: usize,
-    permits: Semaphore,
-    /// How many wait for a permit.
-    waiting: AtomicUsize,
+    permits: Permits,
+    /// `None` where the config fixes the limit.
+    adaptive: Option<Mutex<AdaptiveLimit>>,
     /// The moving average of attempts' durations, in nanoseconds; 0 before the first.
     average_nanos: AtomicU64,
-    retries: Semaphore,
     rate: Option<Limiter>,
     breaker: Mutex<Breaker>,
     breaker_moved: Notify,
-}
-
-/// Counts one that waits, until it is dropped.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl<'a> Waiting<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// The right to make one attempt. Its outcome must be reported; dropped without, it counts as not made.
 #[derive(Debug)]
 pub struct Pass<'a> {
     lane: &'a Lane,
+    began: Instant,
     probe: bool,
-    _permit: SemaphorePermit<'a>,
+    _permit: Permit<'a>,
 }
-
-/// The right of a retry to wait for a pass.
-#[derive(Debug)]
-pub struct RetryPlace<'a>(#[expect(dead_code, reason = "held, never read")] SemaphorePermit<'a>);
 
 impl Lane {
     /// The lane of `target`.
     #[must_use]
     pub fn new(target: &Target) -> Self {
-        let permits = target.concurrency.get();
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
-        let retries = ((permits as f64 * RETRY_SHARE) as usize).max(1);
+        let (limit, adaptive) = match target.concurrency {
+            Concurrency::Fixed(limit) => (limit.get(), None),
+            Concurrency::Adaptive { max } => {
+                let adaptive = AdaptiveLimit::new(max.get());
+                (adaptive.current(), Some(Mutex::new(adaptive)))
+            }
+        };
         Self {
-            concurrency: permits,
-            permits: Semaphore::new(permits),
-            waiting: AtomicUsize::new(0),
+            permits: Permits::new(limit),
+            adaptive,
             average_nanos: AtomicU64::new(0),
-            retries: Semaphore::new(retries),
             rate: target.rate.map(|rate| RateLimiter::direct(quota(rate))),
             breaker: Mutex::default(),
             breaker_moved: Notify::new(),
         }
+    }
+
+    /// How many requests may be in flight now.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.permits.limit()
     }
 
     /// How many messages can be taken now: as many as attempts could begin, and a few more where attempts are
@@ -109,13 +99,12 @@ impl Lane {
     pub fn room(&self) -> usize {
         let breaker = self.breaker();
         if breaker.is_unhindered() {
-            let room = self.permits.available_permits() + self.ahead();
-            return room.saturating_sub(self.waiting.load(Ordering::Relaxed));
+            return (self.permits.free() + self.ahead()).saturating_sub(self.permits.waiting());
         }
         match breaker.closed_until(Instant::now()) {
             Some(_) => 0,
-            None if breaker.is_closed() => self.permits.available_permits(),
-            None => self.permits.available_permits().min(1),
+            None if breaker.is_closed() => self.permits.free(),
+            None => self.permits.free().min(1),
         }
     }
 
@@ -125,8 +114,9 @@ impl Lane {
         if average.is_zero() {
             return 0;
         }
-        let ended = AHEAD.as_nanos() * self.concurrency as u128 / average.as_nanos();
-        usize::try_from(ended).unwrap_or(usize::MAX).min(self.concurrency)
+        let limit = self.permits.limit();
+        let ended = AHEAD.as_nanos() * limit as u128 / average.as_nanos();
+        usize::try_from(ended).unwrap_or(usize::MAX).min(limit)
     }
 
     fn note_duration(&self, took: Duration) {
@@ -152,17 +142,14 @@ impl Lane {
     /// A place for a retry, or `None` when as many retries wait as may.
     #[must_use]
     pub fn retry_place(&self) -> Option<RetryPlace<'_>> {
-        self.retries.try_acquire().ok().map(RetryPlace)
+        self.permits.retry_place()
     }
 
     /// Waits for a permit, for the breaker and for the rate, in that order.
     pub async fn enter(&self) -> Pass<'_> {
-        let permit = match self.permits.try_acquire() {
-            Ok(permit) => permit,
-            Err(_) => self.wait_for_permit().await,
-        };
-        let mut pass = Pass { lane: self, probe: false, _permit: permit };
-        let admission = self.breaker().admit(Instant::now());
+        let permit = self.permits.take().await;
+        let mut pass = Pass { lane: self, began: Instant::now(), probe: false, _permit: permit };
+        let admission = self.breaker().admit(pass.began);
         match admission {
             Admission::Go if self.rate.is_none() => return pass,
             Admission::Go => {}
@@ -171,17 +158,8 @@ impl Lane {
             Admission::ProbeUnderWay | Admission::Wait(_) => pass.probe = Box::pin(self.admitted()).await,
         }
         Box::pin(self.wait_for_rate()).await;
+        pass.began = Instant::now();
         pass
-    }
-
-    async fn wait_for_permit(&self) -> SemaphorePermit<'_> {
-        let _waiting = Waiting::new(&self.waiting);
-        loop {
-            // The semaphore is never closed.
-            if let Ok(permit) = self.permits.acquire().await {
-                return permit;
-            }
-        }
     }
 
     /// Waits until the breaker lets an attempt through; true for the probe.
@@ -210,17 +188,39 @@ impl Lane {
         }
     }
 
+    /// Lets an adaptive limit learn from an attempt.
+    fn adapt(&self, began: Instant, end: &End, outcome: Outcome, now: Instant) {
+        let Some(adaptive) = &self.adaptive else { return };
+        let mut adaptive = adaptive.lock().unwrap_or_else(PoisonError::into_inner);
+        if end.overloaded() {
+            adaptive.overloaded(began, now);
+        } else if outcome == Outcome::Delivered {
+            adaptive.answered(began, now, self.permits.free() == 0);
+        }
+        if adaptive.current() != self.permits.limit() {
+            self.permits.resize(adaptive.current());
+        }
+    }
+
     fn breaker(&self) -> MutexGuard<'_, Breaker> {
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Pass<'_> {
-    /// Reports what the attempt came to, and how long it took. `hold` is the wait that the receiver asked for. Returns how long the
-    /// breaker opens if this opens it.
-    pub fn report(mut self, outcome: Outcome, took: Duration, hold: Option<Duration>) -> Option<Duration> {
+    /// When the attempt began.
+    #[must_use]
+    pub fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// Reports how the attempt ended and what that means, at `now`. Returns how long the breaker opens if this
+    /// opens it.
+    pub fn report(mut self, end: &End, outcome: Outcome, now: Instant) -> Option<Duration> {
+        let took = now.saturating_duration_since(self.began);
         self.lane.note_duration(took);
-        let now = Instant::now();
+        self.lane.adapt(self.began, end, outcome, now);
+        let hold = end.retry_after();
         let mut breaker = self.lane.breaker();
         let was_closed = breaker.is_closed();
         let opened = match outcome {
