@@ -47,6 +47,7 @@ pub struct Metrics {
     store_failures: Family<TargetLabels, Counter>,
     in_flight: Family<TargetLabels, Gauge>,
     lane_limits: Family<TargetLabels, Gauge>,
+    source_dropped: Family<TargetLabels, Counter>,
     durations: Family<TargetLabels, Histogram>,
 }
 
@@ -58,6 +59,7 @@ impl Default for Metrics {
         let store_failures = Family::default();
         let in_flight = Family::default();
         let lane_limits = Family::default();
+        let source_dropped = Family::default();
         let durations =
             Family::new_with_constructor((|| Histogram::new(DURATION_BUCKETS)) as fn() -> Histogram);
         registry.register("attempts", "HTTP attempts by outcome and by how they ended", attempts.clone());
@@ -73,8 +75,22 @@ impl Default for Metrics {
             "Requests that may be in flight; moves where concurrency is adaptive",
             lane_limits.clone(),
         );
+        registry.register(
+            "source_messages_lost",
+            "Messages that the source stream dropped before they could be delivered, at most",
+            source_dropped.clone(),
+        );
         registry.register("attempt_duration_seconds", "Duration of HTTP attempts", durations.clone());
-        Self { registry, attempts, dead_letters, store_failures, in_flight, lane_limits, durations }
+        Self {
+            registry,
+            attempts,
+            dead_letters,
+            store_failures,
+            in_flight,
+            lane_limits,
+            source_dropped,
+            durations,
+        }
     }
 }
 
@@ -98,6 +114,7 @@ impl Metrics {
             }),
             store_failures: self.store_failures.get_or_create_owned(&labels),
             in_flight: self.in_flight.get_or_create_owned(&labels),
+            source_dropped: self.source_dropped.get_or_create_owned(&labels),
             lane_limit: self.lane_limits.get_or_create_owned(&labels),
             duration: self.durations.get_or_create_owned(&labels),
         }
@@ -126,6 +143,8 @@ pub struct TargetMetrics {
     pub store_failures: Counter,
     /// Deliveries being worked on.
     pub in_flight: Gauge,
+    /// Messages that the source stream dropped before they could be delivered.
+    pub source_dropped: Counter,
     lane_limit: Gauge,
     duration: Histogram,
 }

@@ -13,11 +13,12 @@ use super::{Readiness, START_WAIT_MAX, START_WAIT_MIN, open::OpenDeliveries};
 use crate::{
     config::{self, InstanceName},
     delivery::Courier,
+    metrics::TargetMetrics,
     source::{
-        Broker, ConsumerSpec, Incoming, Position, Pull, PullSpec, Recovery, Subscription, TargetStream,
-        ensure_source_streams, warn_of_limits,
+        Broker, ConsumerSpec, GapCheck, Incoming, Position, Pull, PullSpec, Recovery, Subscription,
+        TargetStream, ensure_source_streams, warn_of_limits,
     },
-    target::Start,
+    target::{Start, TargetName},
 };
 
 /// Deliveries that may be open beyond a lane's permits: ones whose attempt is over and whose settling waits,
@@ -134,11 +135,32 @@ async fn pump(mut pull: Pull, courier: &Courier) {
             _ = ticks.tick() => {
                 open.report_progress().await;
                 pull.watch_silence();
+                if let Some(check) = pull.check_gaps() {
+                    tokio::spawn(tell_of_dropped(check, courier.target.name.clone(), courier.metrics.clone()));
+                }
             }
             () = breaker_moves(courier), if room == 0 => {}
         }
     }
     tokio::join!(pull.close(), open.finish(&courier.ending));
+}
+
+/// Says what is lost although natshook did nothing wrong: the promise holds for what the stream keeps.
+async fn tell_of_dropped(check: GapCheck, target: TargetName, metrics: TargetMetrics) {
+    match check.dropped().await {
+        Ok(None) => {}
+        Ok(Some(dropped)) => {
+            metrics.source_dropped.inc_by(dropped.at_most);
+            tracing::error!(
+                %target, stream = %dropped.stream, at_most = dropped.at_most,
+                first_sequence = dropped.first_sequence, last_sequence = dropped.last_sequence,
+                "the stream dropped messages before they could be delivered"
+            );
+        }
+        Err(error) => tracing::warn!(
+            %target, %error, "cannot learn whether the stream dropped messages before they could be delivered"
+        ),
+    }
 }
 
 /// How many messages may be taken now.

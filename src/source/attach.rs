@@ -3,7 +3,10 @@
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
-use async_nats::Subscriber;
+use async_nats::{
+    Subscriber,
+    jetstream::{consumer, stream},
+};
 use tokio::{
     sync::watch,
     time::{sleep, timeout},
@@ -12,6 +15,7 @@ use tokio::{
 use super::{
     broker::{Broker, BrokerError, REQUEST_TIMEOUT},
     consumer::{ConsumerSpec, Position},
+    gaps::Progress,
     own_stream::OwnStream,
     rescue::{self, Rescued},
     streams,
@@ -77,6 +81,12 @@ pub(super) struct Attachment {
     /// Resolves when the connection has been lost or made again.
     pub(super) link: LinkChanges,
     pub(super) place: Place,
+    /// What the consumer has handed out so far.
+    pub(super) handed_out: Progress,
+    /// Where the stream began just before.
+    pub(super) first_sequence: u64,
+    /// Whether messages wait in the stream.
+    pub(super) pending: bool,
     /// Messages that the client cannot read and that were read another way.
     pub(super) rescued: Vec<Rescued>,
 }
@@ -113,7 +123,7 @@ async fn attach_once(
     place: Place,
     search: Search,
 ) -> Result<Attachment, BrokerError> {
-    let created = stream_created(broker, spec).await?;
+    let (created, first_sequence) = stream_now(broker, spec).await?;
     let first_time = place.sequence == 0;
     let position = match place {
         _ if first_time => spec.start,
@@ -145,19 +155,43 @@ async fn attach_once(
     };
     let settled = info.ack_floor.stream_sequence + 1;
     let sequence = if place.stream_created == created { place.sequence.max(settled) } else { settled };
+    let handed_out = handed_out(&info, (!first_time && place.stream_created == created).then_some(place));
     let place = Place { stream_created: created, sequence };
-    Ok(Attachment { subscription, inbox, link: link_changes(connected), place, rescued })
+    Ok(Attachment {
+        subscription,
+        inbox,
+        link: link_changes(connected),
+        place,
+        handed_out,
+        first_sequence,
+        pending: info.num_pending > 0,
+        rescued,
+    })
 }
 
-/// When the stream was made, in Unix nanoseconds; if it is gone, it is made or found again first.
-async fn stream_created(broker: &Broker, spec: &mut PullSpec) -> Result<i128, BrokerError> {
+/// How far the consumer has come. One that was made again says that it has come to the stream's beginning, even
+/// where that lies after the place at which it was to go on.
+fn handed_out(info: &consumer::Info, before: Option<Place>) -> Progress {
+    let (consumer, stream) = (info.delivered.consumer_sequence, info.delivered.stream_sequence);
+    match before {
+        Some(place) if consumer == 0 => {
+            Progress { consumer, stream: stream.min(place.sequence.saturating_sub(1)) }
+        }
+        _ => Progress { consumer, stream },
+    }
+}
+
+/// When the stream was made, in Unix nanoseconds, and where it begins; if it is gone, it is made or found again
+/// first.
+async fn stream_now(broker: &Broker, spec: &mut PullSpec) -> Result<(i128, u64), BrokerError> {
+    let now = |info: stream::Info| (info.created.unix_timestamp_nanos(), info.state.first_sequence);
     if let Some(info) = streams::find(broker, &spec.consumer.stream).await? {
-        return Ok(info.created.unix_timestamp_nanos());
+        return Ok(now(info));
     }
     tracing::error!(stream = %spec.consumer.stream, "the stream is gone; making or finding another");
     recover_stream(broker, spec).await?;
     match streams::find(broker, &spec.consumer.stream).await? {
-        Some(info) => Ok(info.created.unix_timestamp_nanos()),
+        Some(info) => Ok(now(info)),
         None => Err(BrokerError::NoStream(spec.consumer.stream.to_string())),
     }
 }

@@ -16,6 +16,7 @@ use super::{
     attach::{ATTACH_WAIT_MIN, Attachment, LinkChanges, Place, PullSpec, Search, attach, link_changes},
     broker::{Broker, BrokerError, REQUEST_TIMEOUT},
     consumer::ConsumerSpec,
+    gaps::{GapCheck, Gaps, Progress},
     receipt::{Incoming, Receipt},
     rescue::Rescued,
     wire::{self, AckInfo},
@@ -34,12 +35,17 @@ const REQUEST_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Two connections lost within this time make a message suspect that the client cannot read.
 const SUSPICION_WINDOW: Duration = Duration::from_secs(300);
 
+/// After an outage of this length the broker is asked how far the consumer has come: the stream may have dropped
+/// messages meanwhile.
+const OUTAGE: Duration = Duration::from_secs(10);
+
 /// Messages from one durable consumer.
 pub struct Pull {
     broker: Arc<Broker>,
     spec: PullSpec,
     state: State,
     place: Place,
+    gaps: Gaps,
     attached: watch::Sender<bool>,
     last_reconnect: Option<Instant>,
 }
@@ -57,6 +63,8 @@ struct Attached {
     outstanding: usize,
     /// When the broker last said anything here.
     heard: Instant,
+    /// Since when the connection is down, if it is.
+    down_since: Option<Instant>,
     warned: bool,
     rescued: VecDeque<Rescued>,
 }
@@ -65,6 +73,7 @@ struct Attached {
 enum Heard {
     Message(Message),
     Request(Ending),
+    Disconnected,
     Reconnected,
     Closed,
 }
@@ -87,7 +96,8 @@ impl Pull {
         let place = Place::default();
         let attaching = attach(Arc::clone(&broker), spec.clone(), place, Search::Skip);
         let state = State::Attaching(tokio::spawn(attaching));
-        Self { broker, spec, state, place, attached: watch::Sender::new(false), last_reconnect: None }
+        let gaps = Gaps::after(Progress::default());
+        Self { broker, spec, state, place, gaps, attached: watch::Sender::new(false), last_reconnect: None }
     }
 
     /// Follows whether messages can come at present.
@@ -106,6 +116,8 @@ impl Pull {
                     Ok((spec, attachment)) => {
                         self.spec = spec;
                         self.place = attachment.place;
+                        let Attachment { handed_out, first_sequence, pending, .. } = attachment;
+                        self.gaps.go_on_after(handed_out, first_sequence, pending);
                         self.attached.send_replace(true);
                         self.state = State::Attached(attachment.into());
                         continue;
@@ -121,6 +133,9 @@ impl Pull {
                 let receipt = Receipt::JetStream { broker: Arc::clone(&self.broker), reply: rescued.reply };
                 return Incoming { delivery: Delivery::fresh(rescued.message), receipt, handed_out: 1 };
             }
+            if attached.outstanding == 0 && room == 0 {
+                self.gaps.note_wait();
+            }
             if let Err(error) = attached.ask_for(&self.broker, &self.spec.consumer, room).await {
                 tracing::warn!(%error, consumer = self.spec.consumer.name, "cannot ask the broker for messages");
                 sleep(ATTACH_WAIT_MIN).await;
@@ -132,12 +147,16 @@ impl Pull {
                         return incoming;
                     }
                 }
+                Heard::Disconnected => attached.down_since = Some(Instant::now()),
                 Heard::Reconnected => {
                     attached.outstanding = 0;
                     let now = Instant::now();
                     let last = self.last_reconnect.replace(now);
+                    let down = attached.down_since.take().map(|since| now - since);
                     if last.is_some_and(|last| now - last < SUSPICION_WINDOW) {
                         self.reattach(Search::ForUnreadable);
+                    } else if down.is_some_and(|down| down > OUTAGE) {
+                        self.reattach(Search::Skip);
                     }
                 }
                 Heard::Request(Ending::StillOpen) => {}
@@ -165,6 +184,13 @@ impl Pull {
             tracing::error!(consumer = self.spec.consumer.name, "the broker is silent; attaching again");
             self.reattach(Search::Skip);
         }
+    }
+
+    /// What the broker should be asked about now, if anything: gaps that may be messages which the stream dropped.
+    /// To be called every few seconds.
+    pub fn check_gaps(&mut self) -> Option<GapCheck> {
+        let gaps = self.gaps.take(Instant::now().into_std())?;
+        Some(GapCheck::new(Arc::clone(&self.broker), Arc::clone(&self.spec.consumer.stream), gaps))
     }
 
     /// Ends the pull, and gives back what came after the last call of [`Self::next`].
@@ -198,6 +224,7 @@ impl Pull {
         let reply = message.reply.clone()?;
         let info = AckInfo::parse(&reply)?;
         self.place.sequence = self.place.sequence.max(info.sequence + 1);
+        self.gaps.note(&info);
         let handed_out = info.delivered;
         let message = wire::stored_message(message, &self.spec.consumer.stream, &info);
         let receipt = Receipt::JetStream { broker: Arc::clone(&self.broker), reply: reply.clone() };
@@ -225,6 +252,7 @@ impl From<Attachment> for Attached {
             link: attachment.link,
             outstanding: 0,
             heard: Instant::now(),
+            down_since: None,
             warned: false,
             rescued: attachment.rescued.into(),
         }
@@ -279,7 +307,7 @@ impl Attached {
             mut connected = self.link.as_mut() => {
                 let back = *connected.borrow_and_update();
                 self.link = link_changes(connected);
-                return if back { Heard::Reconnected } else { Heard::Request(Ending::StillOpen) };
+                return if back { Heard::Reconnected } else { Heard::Disconnected };
             }
         };
         match message {

@@ -17,7 +17,11 @@ pub(super) struct AckInfo<'a> {
     pub(super) stream: &'a str,
     pub(super) delivered: u64,
     pub(super) sequence: u64,
+    /// How many hand-outs the consumer has made, this one included.
+    pub(super) consumer_sequence: u64,
     pub(super) published: SystemTime,
+    /// How many messages the consumer has not handed out yet.
+    pub(super) pending: u64,
 }
 
 impl<'a> AckInfo<'a> {
@@ -29,14 +33,20 @@ impl<'a> AckInfo<'a> {
             tokens[count] = token;
             count += 1;
         }
-        let [stream, _consumer, delivered, sequence, _consumer_sequence, published, ..] =
+        let [stream, _consumer, delivered, sequence, consumer_sequence, published, pending] =
             (if count == tokens.len() { &tokens[2..] } else { &tokens[..7] })
         else {
             return None;
         };
         let published = UNIX_EPOCH + Duration::from_nanos(published.parse().ok()?);
-        let (delivered, sequence) = (delivered.parse().ok()?, sequence.parse().ok()?);
-        Some(Self { stream, delivered, sequence, published })
+        Some(Self {
+            stream,
+            delivered: delivered.parse().ok()?,
+            sequence: sequence.parse().ok()?,
+            consumer_sequence: consumer_sequence.parse().ok()?,
+            published,
+            pending: pending.parse().ok()?,
+        })
     }
 }
 
@@ -97,7 +107,9 @@ mod tests {
             stream: "EVENTS",
             delivered: 2,
             sequence: 7,
+            consumer_sequence: 9,
             published: UNIX_EPOCH + Duration::from_nanos(1_700_000_000_000_000_001),
+            pending: 3,
         };
         for reply in [
             "$JS.ACK.EVENTS.natshook-a.2.7.9.1700000000000000001.3",

@@ -14,6 +14,7 @@ mod crashes;
 mod dead_letters;
 mod delivery;
 mod dev;
+mod dropped;
 mod harness;
 mod lanes;
 mod lifecycle;
