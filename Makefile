@@ -11,7 +11,7 @@ BENCH_TARGET := --target-dir $(TARGET_DIR)/load
 with_server = server=$$(scripts/provision) && NATSHOOK_NATS_SERVER="$$server"
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-brokers lint lint-bench build bench clean
+.PHONY: help run test test-brokers lint lint-bench build bench isolation clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,10 @@ build: ## The release binary, in target/release/natshook
 bench: build ## natshook and a bare thirty-line loop side by side: throughput, CPU, memory, latency
 	$(CARGO) build --locked --release $(BENCH) $(BENCH_TARGET)
 	@$(with_server) NATSHOOK_BIN=$(TARGET_DIR)/release/natshook $(TARGET_DIR)/load/release/load all
+
+isolation: build ## What a sick target costs nine healthy ones: latency and throughput with and without it
+	$(CARGO) build --locked --release $(BENCH) $(BENCH_TARGET)
+	@$(with_server) NATSHOOK_BIN=$(TARGET_DIR)/release/natshook $(TARGET_DIR)/load/release/load isolation
 
 clean: ## Removes everything built or fetched
 	$(CARGO) clean

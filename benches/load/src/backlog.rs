@@ -110,7 +110,8 @@ fn pid(child: &Child) -> anyhow::Result<u32> {
     child.id().context("the process has ended")
 }
 
-async fn publish(stage: &Stage, messages: u64, size: usize) -> anyhow::Result<()> {
+/// Stores `messages` messages of `size` bytes.
+pub(crate) async fn publish(stage: &Stage, messages: u64, size: usize) -> anyhow::Result<()> {
     let jetstream = &stage.jetstream;
     stream::iter(0..messages)
         .map(|number| async move {

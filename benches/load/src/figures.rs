@@ -59,17 +59,24 @@ impl Pairs {
     }
 }
 
-fn spread(mut values: Vec<f64>, decimals: usize) -> String {
-    values.sort_by(f64::total_cmp);
-    let (Some(min), Some(max)) = (values.first(), values.last()) else {
+/// Median (min to max).
+pub(crate) fn spread(values: Vec<f64>, decimals: usize) -> String {
+    let (min, max) = values.iter().fold((f64::MAX, f64::MIN), |(min, max), v| (v.min(min), v.max(max)));
+    if values.is_empty() {
         return String::new();
-    };
+    }
+    format!("{:.decimals$} ({min:.decimals$} to {max:.decimals$})", median(values))
+}
+
+/// The middle one, or the middle of the two in the middle; 0 of none.
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
-    let median = match values.len() % 2 {
+    match values.len() % 2 {
+        _ if values.is_empty() => 0.0,
         0 => f64::midpoint(values[middle - 1], values[middle]),
         _ => values[middle],
-    };
-    format!("{median:.decimals$} ({min:.decimals$} to {max:.decimals$})")
+    }
 }
 
 #[cfg(test)]

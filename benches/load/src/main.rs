@@ -4,6 +4,7 @@
 
 mod backlog;
 mod figures;
+mod isolation;
 mod latency;
 mod process;
 mod rig;
@@ -34,7 +35,9 @@ enum What {
     Memory(Memory),
     /// A steady trickle, natshook and the bare loop in turn: publish to 2xx
     Latency(Latency),
-    /// The three of them
+    /// Nine healthy targets with and without a sick tenth: latency and throughput of the nine
+    Isolation(Isolation),
+    /// Backlog, memory and latency
     All(Backlog),
 }
 
@@ -90,6 +93,22 @@ struct Latency {
     runs: usize,
 }
 
+#[derive(Debug, Args)]
+struct Isolation {
+    /// Messages a second to each target in the latency runs
+    #[arg(long, default_value_t = 100)]
+    rate: u64,
+    /// Seconds of publishing in each latency run
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// Messages that wait for each target in the throughput runs
+    #[arg(long, default_value_t = 6_000)]
+    messages: u64,
+    /// Pairs of runs for each sickness
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+}
+
 const MEMORY: Memory = Memory { messages: 1_000_000 };
 const LATENCY: Latency = Latency { rate: 500, seconds: 20, runs: 3 };
 
@@ -112,6 +131,7 @@ async fn run(cli: &Cli) -> anyhow::Result<()> {
         What::Backlog(args) => compare_backlog(&rig, args).await,
         What::Memory(args) => measure_memory(&rig, args).await,
         What::Latency(args) => compare_latency(&rig, args).await,
+        What::Isolation(args) => measure_isolation(&rig, args).await,
         What::All(args) => {
             compare_backlog(&rig, args).await?;
             measure_memory(&rig, &MEMORY).await?;
@@ -137,6 +157,17 @@ async fn compare_backlog(rig: &Rig, args: &Backlog) -> anyhow::Result<()> {
     }
     println!("{}", runs.table());
     println!("CPU is counted from the first delivery to the last ack, so without either side's start.");
+    Ok(())
+}
+
+async fn measure_isolation(rig: &Rig, args: &Isolation) -> anyhow::Result<()> {
+    let Isolation { rate, seconds, messages, runs } = *args;
+    println!(
+        "\nIsolation: nine healthy targets with and without a sick tenth. Latency from publish to 2xx at {rate} messages a \
+         second to each target for {seconds} s, both sides at the same time; throughput over a backlog of {messages} \
+         messages for each target, in turn. {runs} pairs for each, medians, ratios as median (min to max).\n"
+    );
+    println!("{}", isolation::table(rig, &isolation::Plan { rate, seconds, messages, runs }).await?);
     Ok(())
 }
 

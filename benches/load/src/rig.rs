@@ -129,7 +129,7 @@ pub(crate) struct Stage {
     pub(crate) receiver: Child,
     pub(crate) jetstream: jetstream::Context,
     nats_url: String,
-    receiver_url: String,
+    pub(crate) receiver_url: String,
     http: reqwest::Client,
     // Last, so that it is removed after the processes that write to it have ended.
     folder: TempDir,
@@ -139,28 +139,56 @@ impl Stage {
     /// Starts the connector on the stage. Its output goes to a file that a failed run shows.
     pub(crate) fn connect(&self, rig: &Rig, connector: Connector) -> anyhow::Result<Child> {
         let concurrency = rig.place.concurrency.to_string();
-        let mut command = match connector {
+        match connector {
             Connector::Natshook => {
-                let config = self.folder.path().join("natshook.toml");
-                fs::write(&config, natshook_config(&self.nats_url, &self.receiver_url, &concurrency))?;
-                let mut command = Command::new(&rig.place.natshook);
-                command.args(["run", "--config"]).arg(config);
-                command
+                let target = one_target(&self.receiver_url, &concurrency);
+                self.start_natshook(rig, &format!("{}{target}", self.head()))
             }
             Connector::Bare => {
                 let mut command = Command::new(rig.programs.join("bare"));
                 command.args([&self.nats_url, STREAM, &self.receiver_url, &concurrency]);
-                command
+                self.start(command).context("starting the bare loop")
             }
-        };
+        }
+    }
+
+    /// Starts natshook with this config.
+    pub(crate) fn start_natshook(&self, rig: &Rig, config: &str) -> anyhow::Result<Child> {
+        let file = self.folder.path().join("natshook.toml");
+        fs::write(&file, config)?;
+        let mut command = Command::new(&rig.place.natshook);
+        command.args(["run", "--config"]).arg(file);
+        self.start(command).context("starting natshook")
+    }
+
+    fn start(&self, mut command: Command) -> anyhow::Result<Child> {
         let log = File::create(self.log_path())?;
-        command
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("starting {connector}"))
+        let command = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).kill_on_drop(true);
+        Ok(command.spawn()?)
+    }
+
+    /// natshook's config but for its targets. The secret is 32 bytes of base64 and guards nothing: signing is on
+    /// because that is the claim.
+    pub(crate) fn head(&self) -> String {
+        format!(
+            r#"
+name = "natshook"
+
+[nats]
+servers = ["{}"]
+
+[admin]
+listen = "127.0.0.1:0"
+
+[egress]
+allow = ["127.0.0.0/8"]
+allow_http = true
+
+[defaults]
+signing = {{ secrets = ["whsec_bG9hZC1iZW5jaC1sb2FkLWJlbmNoLWxvYWQtYmVuY2g="] }}
+"#,
+            self.nats_url
+        )
     }
 
     /// What the receiver has seen; latencies only with `skip` above zero.
@@ -190,25 +218,30 @@ impl Stage {
 
     /// Waits until the connector's consumer exists and has asked for messages.
     pub(crate) async fn until_pulling(&self, connector: Connector) -> anyhow::Result<()> {
-        self.until_consumer(connector, "it pulls", |info| info.num_waiting > 0).await
+        self.until_pulling_as(connector.consumer()).await
+    }
+
+    /// The same for a consumer of any name.
+    pub(crate) async fn until_pulling_as(&self, consumer: &str) -> anyhow::Result<()> {
+        self.until_consumer(consumer, "it pulls", |info| info.num_waiting > 0).await
     }
 
     /// Waits until the connector has acked everything.
     pub(crate) async fn until_acked(&self, connector: Connector) -> anyhow::Result<()> {
         let all_acked = |info: &consumer::Info| info.num_pending == 0 && info.num_ack_pending == 0;
-        self.until_consumer(connector, "everything is acked", all_acked).await
+        self.until_consumer(connector.consumer(), "everything is acked", all_acked).await
     }
 
     async fn until_consumer(
         &self,
-        connector: Connector,
+        consumer: &str,
         what: &str,
         reached: impl Fn(&consumer::Info) -> bool,
     ) -> anyhow::Result<()> {
         let deadline = Instant::now() + READY;
         let stream = self.jetstream.get_stream(STREAM).await?;
         loop {
-            let info = stream.consumer_info(connector.consumer()).await;
+            let info = stream.consumer_info(consumer).await;
             if info.as_ref().is_ok_and(&reached) {
                 return Ok(());
             }
@@ -242,29 +275,15 @@ impl Stage {
     }
 }
 
-fn natshook_config(nats: &str, receiver: &str, concurrency: &str) -> String {
-    // The secret is 32 bytes of base64 and guards nothing: signing is on because that is the claim.
+fn one_target(receiver: &str, concurrency: &str) -> String {
     format!(
         r#"
-name = "natshook"
-
-[nats]
-servers = ["{nats}"]
-
-[admin]
-listen = "127.0.0.1:0"
-
-[egress]
-allow = ["127.0.0.0/8"]
-allow_http = true
-
 [[targets]]
 name = "bench"
 subjects = ["{SUBJECT}"]
 url = "{receiver}"
 concurrency = {concurrency}
 start = "all"
-signing = {{ secrets = ["whsec_bG9hZC1iZW5jaC1sb2FkLWJlbmNoLWxvYWQtYmVuY2g="] }}
 "#
     )
 }
@@ -281,6 +300,6 @@ async fn connect(url: &str) -> anyhow::Result<async_nats::Client> {
 }
 
 /// A port that was free a moment ago; nats-server takes it before anybody else is likely to.
-fn free_port() -> anyhow::Result<u16> {
+pub(crate) fn free_port() -> anyhow::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }

@@ -1,17 +1,17 @@
 //! The webhook at the other end: HTTP/1.1 with keep-alive on one thread, answers 200 at once, and
-//! notes which message came and how long it was under way. `GET /stats?skip=N` reports (see `Seen`),
-//! leaving the messages below number N out of the latencies. Prints its address, then serves for ever.
+//! notes which message came and how long it was under way. `/K/N` is the Kth of N targets: the same
+//! message at each of them counts apart. `/sick/…` is a target that is never well. `GET /stats?skip=N`
+//! reports (see `Seen`), leaving the first N out of the latencies. Prints its address, then serves for ever.
 
 use std::cell::RefCell;
-use std::convert::Infallible;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use natshook_load::{Seen, payload};
 use tokio::net::{TcpListener, TcpStream};
@@ -27,10 +27,11 @@ struct Journal {
 }
 
 impl Journal {
-    fn note(&mut self, body: &[u8]) {
+    fn note(&mut self, body: &[u8], (target, targets): (u64, u64)) {
         let Some((number, published)) = payload::read(body) else {
             return;
         };
+        let number = number * targets + target;
         let now = Instant::now();
         self.received += 1;
         self.first.get_or_insert(now);
@@ -100,15 +101,51 @@ async fn serve(connection: TcpStream, journal: Rc<RefCell<Journal>>) {
 async fn answer(
     request: Request<Incoming>,
     journal: Rc<RefCell<Journal>>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+) -> Result<Response<Full<Bytes>>, Sick> {
     if request.method() == Method::GET {
         let query = request.uri().query().unwrap_or_default();
         let skip = query.strip_prefix("skip=").and_then(|n| n.parse().ok());
         let seen = journal.borrow().seen(skip.unwrap_or(0));
         return Ok(Response::new(Full::from(serde_json::to_vec(&seen).unwrap_or_default())));
     }
-    if let Ok(body) = request.into_body().collect().await {
-        journal.borrow_mut().note(&body.to_bytes());
+    let path = request.uri().path().to_owned();
+    let body = request.into_body().collect().await;
+    if let Some(sickness) = path.strip_prefix("/sick/") {
+        return be_sick(sickness).await;
+    }
+    if let Ok(body) = body {
+        journal.borrow_mut().note(&body.to_bytes(), place(&path));
     }
     Ok(Response::new(Full::default()))
 }
+
+/// Which of how many targets `/K/N` is; any other path is the only one.
+fn place(path: &str) -> (u64, u64) {
+    let numbers = path.trim_start_matches('/').split_once('/');
+    let place = numbers.and_then(|(target, targets)| Some((target.parse().ok()?, targets.parse().ok()?)));
+    place.unwrap_or((0, 1))
+}
+
+async fn be_sick(sickness: &str) -> Result<Response<Full<Bytes>>, Sick> {
+    let mut response = Response::new(Full::default());
+    match sickness {
+        "429" => *response.status_mut() = StatusCode::TOO_MANY_REQUESTS,
+        "500" => *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR,
+        "slow" => tokio::time::sleep(Duration::from_secs(5)).await,
+        "close" => return Err(Sick),
+        _ => std::future::pending().await,
+    }
+    Ok(response)
+}
+
+/// Ends the connection without an answer.
+#[derive(Debug)]
+struct Sick;
+
+impl std::fmt::Display for Sick {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a sick target ends the connection")
+    }
+}
+
+impl std::error::Error for Sick {}
