@@ -25,3 +25,4 @@ mod rebinding;
 mod requests;
 mod retries;
 mod secrets;
+mod strangers;

@@ -22,6 +22,7 @@ use super::{
     schema::find_unknown_keys,
     value::{OneOrMore, Text},
 };
+use crate::message::is_stream_name;
 use bounds::{DAY, HOUR, SECOND, bytes, count, duration};
 
 const DEFAULT_STREAM: &str = "EVENTS";
@@ -76,11 +77,7 @@ fn stream(raw: Section<raw::Stream>, instance: &InstanceName, path: &KeyPath, er
     let raw = raw.open(path, errors);
     let name =
         raw.name.take(&path.key("name"), errors).map_or_else(|| DEFAULT_STREAM.to_owned(), |text| text.0);
-    let legal = !name.is_empty()
-        && !name.contains(|c: char| {
-            c.is_whitespace() || c.is_control() || matches!(c, '.' | '*' | '>' | '/' | '\\')
-        });
-    if !legal {
+    if !is_stream_name(&name) {
         errors.add(&path.key("name"), Problem::StreamName { found: name.clone() });
     }
     if name == instance.retry_stream() || name == instance.dead_letter_stream() {
