@@ -16,6 +16,7 @@ mod delivery;
 mod dev;
 mod dropped;
 mod egress;
+mod fuzzed;
 mod harness;
 mod lanes;
 mod lifecycle;

@@ -234,7 +234,10 @@ fn the_global_tables_have_their_rules() {
         ),
         ("nats = { tls = { cert_file = \"/none\" } }", "nats.tls.cert_file: needs key_file beside it"),
         ("nats = { tls = { ca_file = \"/none\" } }", "nats.tls.ca_file: cannot read /none"),
-        ("stream = { name = \"a.b\" }", "stream.name: found \"a.b\", expected a name of at most 255 bytes, without"),
+        (
+            "stream = { name = \"a.b\" }",
+            "stream.name: found \"a.b\", expected a name of at most 255 bytes, without",
+        ),
         ("stream = { name = \"NATSHOOK_RETRY\" }", "which is natshook's own stream"),
         ("stream = { replicas = 6 }", "stream.replicas: found 6, expected 1 to 5"),
         ("stream = { create = \"maybe\" }", "stream.create: found \"maybe\", expected true or false"),
