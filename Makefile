@@ -7,11 +7,15 @@ BENCH := --manifest-path benches/load/Cargo.toml
 # With a folder of its own, the bench never waits for a build of the product, nor evicts it.
 BENCH_TARGET := --target-dir $(TARGET_DIR)/load
 
+FUZZ := --manifest-path fuzz/Cargo.toml
+FUZZ_TARGET := --target-dir $(TARGET_DIR)/fuzz-lint
+FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
+
 # A recipe line that wants the broker starts with this; it stops there when none can be had.
 with_server = server=$$(scripts/provision) && NATSHOOK_NATS_SERVER="$$server"
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-brokers lint lint-bench build bench isolation clean
+.PHONY: help run test test-brokers lint lint-bench lint-fuzz build bench isolation fuzz clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +40,10 @@ lint-bench: ## The same for the load bench, which is a package of its own
 	$(CARGO) fmt --check $(BENCH)
 	$(CARGO) clippy --locked --all-targets $(BENCH) $(BENCH_TARGET) -- -D warnings
 
+lint-fuzz: ## The same for the fuzz targets, another package of its own (wants a nightly compiler to run, not for this)
+	$(CARGO) fmt --check $(FUZZ)
+	$(CARGO) clippy --locked --all-targets $(FUZZ) $(FUZZ_TARGET) -- -D warnings
+
 build: ## The release binary, in target/release/natshook
 	$(CARGO) build --locked --release
 
@@ -46,6 +54,17 @@ bench: build ## natshook and a bare thirty-line loop side by side: throughput, C
 isolation: build ## What a sick target costs nine healthy ones: latency and throughput with and without it
 	$(CARGO) build --locked --release $(BENCH) $(BENCH_TARGET)
 	@$(with_server) NATSHOOK_BIN=$(TARGET_DIR)/release/natshook $(TARGET_DIR)/load/release/load isolation
+
+# Seconds for each target; it finds more in hours than in minutes.
+SECONDS ?= 60
+fuzz: ## Every fuzz target for SECONDS (60); needs cargo-fuzz and a nightly compiler
+	@for target in $(FUZZ_TARGETS); do \
+		echo "== $$target"; \
+		mkdir -p $(TARGET_DIR)/fuzz-corpus/$$target; \
+		$(CARGO) +nightly fuzz run --target-dir $(TARGET_DIR)/fuzz $$target \
+			$(TARGET_DIR)/fuzz-corpus/$$target fuzz/corpus/$$target -- \
+			-max_total_time=$(SECONDS) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 || exit 1; \
+	done
 
 clean: ## Removes everything built or fetched
 	$(CARGO) clean

@@ -9,7 +9,7 @@ use crate::{
     config::InstanceName,
     disposition::Reason,
     envelope,
-    message::Delivery,
+    message::{Delivery, Headers, Message},
     source::{Broker, OwnStream, StoreError},
 };
 
@@ -39,31 +39,56 @@ impl DeadLetters {
 
     /// Stores `delivery` with `reason`. On success the message that it came from may be acked.
     ///
-    /// A body that the server does not take together with the headers is left out; the headers then say where
-    /// it is.
+    /// A body that the server does not take together with the headers is left out, and so are the message's own
+    /// headers where they are too many with natshook's; natshook's say what was left out and where it is.
     ///
     /// # Errors
     /// It is not stored, or nobody knows; trying again is safe.
     pub async fn put(&self, delivery: &Delivery, target: &str, reason: Reason) -> Result<(), StoreError> {
-        let mut headers = envelope::dead_letter_headers(delivery, target, reason);
-        let payload = delivery.message.payload.clone();
+        let headers = envelope::dead_letter_headers(delivery, target, reason);
+        let message = &delivery.message;
         match self {
             Self::Plain { broker, name } => {
-                Ok(broker.publish(&name.dead_letter_subject(target), &headers, payload).await?)
+                let subject = name.dead_letter_subject(target);
+                Ok(broker.publish(&subject, &headers, message.payload.clone()).await?)
             }
-            Self::Stream(stream) => match stream.store(target, headers.clone(), payload).await {
-                Err(StoreError::TooLarge { bytes, max_payload }) => {
-                    tracing::error!(
-                        target,
-                        bytes,
-                        max_payload,
-                        "a dead letter is stored without its body: the server's max_payload is too small for it"
-                    );
-                    envelope::note_omitted_body(&mut headers, &delivery.message);
-                    stream.store(target, headers, Bytes::new()).await
-                }
-                other => other,
-            },
+            Self::Stream(stream) => put_in_stream(stream, target, headers, message).await,
+        }
+    }
+}
+
+/// Each part is left out once at most, so this ends.
+async fn put_in_stream(
+    stream: &OwnStream,
+    target: &str,
+    mut headers: Headers,
+    message: &Message,
+) -> Result<(), StoreError> {
+    let mut payload = message.payload.clone();
+    let (mut bare, mut bodiless) = (false, false);
+    loop {
+        match stream.store(target, headers.clone(), payload.clone()).await {
+            Err(StoreError::TooManyHeaders { bytes }) if !bare => {
+                tracing::error!(
+                    target,
+                    bytes,
+                    "a dead letter is stored without the message's headers: a stream takes 64 KiB of them"
+                );
+                envelope::omit_original_headers(&mut headers, message);
+                bare = true;
+            }
+            Err(StoreError::TooLarge { bytes, max_payload }) if !bodiless => {
+                tracing::error!(
+                    target,
+                    bytes,
+                    max_payload,
+                    "a dead letter is stored without its body: the server's max_payload is too small for it"
+                );
+                envelope::omit_body(&mut headers, message);
+                payload = Bytes::new();
+                bodiless = true;
+            }
+            stored => return stored,
         }
     }
 }

@@ -152,7 +152,8 @@ impl Courier {
         let mut wait = STORE_WAIT_MIN;
         while let Err(error) = self.store(&delivery, disposition).await {
             self.metrics.store_failures.inc();
-            if let (StoreError::TooLarge { .. }, Disposition::Retry { at }) = (&error, disposition) {
+            let too_large = matches!(error, StoreError::TooLarge { .. } | StoreError::TooManyHeaders { .. });
+            if let (true, Disposition::Retry { at }) = (too_large, disposition) {
                 return receipt.hand_back(at.duration_since(SystemTime::now()).unwrap_or_default()).await;
             }
             tracing::error!(

@@ -4,14 +4,15 @@
 use std::{
     num::NonZeroU32,
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
 
 use crate::{
     disposition::Reason,
-    message::{Delivery, Failed, Headers, MESSAGE_ID_HEADER, Message, Origin},
+    message::{Delivery, Failed, Headers, MESSAGE_ID_HEADER, Message, Origin, is_stream_name},
+    target::is_name,
 };
 
 /// What a header is called that would otherwise steer the broker (`Nats-…`) or natshook (`Natshook-…`).
@@ -32,11 +33,18 @@ const SUBJECT: &str = "Natshook-Subject";
 /// When the original message was published.
 pub const PUBLISHED: &str = "Natshook-Published";
 const BODY: &str = "Natshook-Body";
+const HEADERS: &str = "Natshook-Headers";
 
+/// The longest subject that is read back. The server's `max_control_line`, 4 KiB unless set, bounds real ones.
+const SUBJECT_BYTES_MAX: usize = 16 * 1024;
 /// The most bytes of an error text that are stored.
 const ERROR_BYTES_MAX: usize = 512;
 /// The most bytes of an answer's body that are stored.
 pub const RESPONSE_BYTES_MAX: usize = 1024;
+
+/// How long after it was stored a delivery can be due: the longest wait that a config allows (30 days) with the most
+/// jitter (twice as long), and a day for clocks that differ. What is due later was not written by natshook.
+const WAIT_MAX: Duration = Duration::from_secs(61 * 24 * 3600);
 
 /// A delivery that waits for its next attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +66,9 @@ pub enum UnreadableError {
     /// A header's value makes no sense.
     #[error("the header {0} is unreadable")]
     Bad(&'static str),
+    /// A time that no retry policy leads to.
+    #[error("the header {0} is later than any retry")]
+    TooLate(&'static str),
 }
 
 /// The headers under which `delivery` to `target` waits until `not_before`.
@@ -84,17 +95,25 @@ pub fn dead_letter_headers(delivery: &Delivery, target: &str, reason: Reason) ->
 }
 
 /// Notes on a dead letter that its body did not fit, and where the body is.
-pub fn note_omitted_body(headers: &mut Headers, message: &Message) {
+pub fn omit_body(headers: &mut Headers, message: &Message) {
+    let omitted = omitted(message.payload.len(), message);
+    push(&mut headers.0, BODY, omitted);
+}
+
+/// Leaves the message's own headers out of a dead letter that does not fit even without its body.
+pub fn omit_original_headers(headers: &mut Headers, message: &Message) {
+    let own = |name: &str| starts_with(name, "natshook-") && !starts_with(name, ORIGINAL);
+    headers.0.retain(|(name, _)| own(name) || name == MESSAGE_ID_HEADER);
+    let bytes = message.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    push(&mut headers.0, HEADERS, omitted(bytes, message));
+}
+
+fn omitted(bytes: usize, message: &Message) -> String {
     let place = match &message.origin {
-        Origin::Stored { stream, sequence } => format!("; it is in stream {stream} at {sequence}"),
+        Origin::Stored { stream, sequence } => format!("; they are in stream {stream} at {sequence}"),
         Origin::Passing { .. } => String::new(),
     };
-    let bytes = message.payload.len();
-    push(
-        &mut headers.0,
-        BODY,
-        format!("omitted: {bytes} bytes are more than the server takes with headers{place}"),
-    );
+    format!("omitted: {bytes} bytes are more than the server takes{place}")
 }
 
 /// Reads back what [`waiting_headers`] wrote, from a message in the retry queue.
@@ -103,11 +122,24 @@ pub fn note_omitted_body(headers: &mut Headers, message: &Message) {
 /// Names the header that is missing or unreadable.
 pub fn read_waiting(stored: Message) -> Result<Waiting, UnreadableError> {
     let headers = &stored.headers;
+    // The name becomes part of a subject.
     let target = required(headers, TARGET)?.to_owned();
+    if !is_name(&target) {
+        return Err(UnreadableError::Bad(TARGET));
+    }
     let not_before = time(headers, NOT_BEFORE)?;
+    if not_before.duration_since(stored.published).is_ok_and(|wait| wait > WAIT_MAX) {
+        return Err(UnreadableError::TooLate(NOT_BEFORE));
+    }
     let published = time(headers, PUBLISHED)?;
     let subject = required(headers, SUBJECT)?.to_owned();
+    if subject.len() > SUBJECT_BYTES_MAX {
+        return Err(UnreadableError::Bad(SUBJECT));
+    }
     let stream = Arc::from(required(headers, STREAM)?);
+    if !is_stream_name(&stream) {
+        return Err(UnreadableError::Bad(STREAM));
+    }
     let origin = Origin::Stored { stream, sequence: number(headers, SEQUENCE)? };
     let failed = match NonZeroU32::new(number(headers, ATTEMPTS)?) {
         None => None,
@@ -213,7 +245,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use proptest::prelude::*;
-    use std::time::Duration;
 
     fn delivery(headers: Vec<(String, String)>, attempts: u32, seconds: u64) -> Delivery {
         let at = UNIX_EPOCH + Duration::from_secs(seconds);
@@ -242,7 +273,8 @@ mod tests {
             payload,
             headers,
             origin: Origin::Stored { stream: "NATSHOOK_RETRY".into(), sequence: 1 },
-            published: UNIX_EPOCH,
+            // Later than any time in these tests is due.
+            published: UNIX_EPOCH + Duration::from_secs(5_000_000_000),
         }
     }
 
@@ -265,6 +297,41 @@ mod tests {
     fn a_stranger_s_message_is_refused_by_the_header_it_lacks() {
         let bare = stored(Headers::default(), Bytes::new());
         assert_eq!(read_waiting(bare), Err(UnreadableError::Missing(TARGET)));
+    }
+
+    #[test]
+    fn what_no_natshook_would_have_written_is_refused_by_its_header() {
+        let headers = waiting_headers(&delivery(Vec::new(), 1, 5), "a", UNIX_EPOCH);
+        for (name, value, error) in [
+            (TARGET, "a.b", UnreadableError::Bad(TARGET)),
+            (TARGET, "a b 3", UnreadableError::Bad(TARGET)),
+            (TARGET, "", UnreadableError::Bad(TARGET)),
+            (SUBJECT, &"x".repeat(20_000), UnreadableError::Bad(SUBJECT)),
+            (STREAM, &"x".repeat(256), UnreadableError::Bad(STREAM)),
+            (STREAM, "a.>", UnreadableError::Bad(STREAM)),
+            (NOT_BEFORE, "9999-12-31T23:59:60Z", UnreadableError::TooLate(NOT_BEFORE)),
+            (NOT_BEFORE, "1969-12-31T23:59:59Z", UnreadableError::Bad(NOT_BEFORE)),
+            (ATTEMPTS, "4294967296", UnreadableError::Bad(ATTEMPTS)),
+            (SEQUENCE, "-1", UnreadableError::Bad(SEQUENCE)),
+        ] {
+            let mut forged = headers.clone();
+            forged.0.iter_mut().filter(|(n, _)| n == name).for_each(|(_, v)| *v = value.to_owned());
+            assert_eq!(read_waiting(stored(forged, Bytes::new())), Err(error), "{name}: {value:?}");
+        }
+    }
+
+    #[test]
+    fn a_dead_letter_without_headers_of_its_own_says_what_it_lacks() {
+        let delivery =
+            delivery(vec![("X-Large".to_owned(), "x".repeat(93)), ("Nats-TTL".into(), "1".into())], 1, 5);
+        let mut headers = dead_letter_headers(&delivery, "a", Reason::AttemptsExhausted);
+        omit_body(&mut headers, &delivery.message);
+        omit_original_headers(&mut headers, &delivery.message);
+        assert_eq!(headers.get("X-Large").or(headers.get("Natshook-Original-Nats-TTL")), None);
+        assert_eq!(headers.get(MESSAGE_ID_HEADER), Some("EVENTS:9:a:dead"));
+        assert_eq!(headers.get(REASON), Some("attempts_exhausted"));
+        let note = "omitted: 109 bytes are more than the server takes; they are in stream EVENTS at 9";
+        assert_eq!(headers.get(HEADERS), Some(note));
     }
 
     proptest! {

@@ -14,6 +14,9 @@ pub const MESSAGE_ID_HEADER: &str = "Nats-Msg-Id";
 /// the percent sign begins an escape; a header value takes visible ASCII only.
 const NOT_IN_WEBHOOK_ID: &AsciiSet = &CONTROLS.add(b' ').add(b'.').add(b'%');
 
+/// What stands around a stored header: a prefix of natshook's, colon, space and line break.
+const ENVELOPE_BYTES: usize = "Natshook-Original-: \r\n".len();
+
 /// Message headers in the order in which they came; names may repeat.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Headers(pub Vec<(String, String)>);
@@ -30,6 +33,12 @@ impl Headers {
         for (_, id) in self.0.iter_mut().filter(|(name, _)| name == MESSAGE_ID_HEADER) {
             id.push_str(suffix);
         }
+    }
+
+    /// At most how many bytes they take when natshook stores them: a name may get a prefix of natshook's.
+    #[must_use]
+    pub fn stored_bytes_max(&self) -> usize {
+        self.iter().map(|(name, value)| name.len() + value.len() + ENVELOPE_BYTES).sum()
     }
 
     /// All names and values, in order.
@@ -77,16 +86,29 @@ impl Message {
     pub fn webhook_id(&self) -> String {
         match (self.headers.get(MESSAGE_ID_HEADER), &self.origin) {
             (Some(id), _) if !id.is_empty() => utf8_percent_encode(id, NOT_IN_WEBHOOK_ID).to_string(),
-            // The broker's rule for stream names leaves nothing to escape but the percent sign.
-            (_, Origin::Stored { stream, sequence }) if !stream.contains('%') => {
-                format!("{stream}-{sequence}")
-            }
+            // Nearly every stream's name has nothing to escape.
+            (_, Origin::Stored { stream, sequence }) if is_plain(stream) => format!("{stream}-{sequence}"),
             (_, Origin::Stored { stream, sequence }) => {
                 format!("{}-{sequence}", utf8_percent_encode(stream, NOT_IN_WEBHOOK_ID))
             }
             (_, Origin::Passing { id }) => id.clone(),
         }
     }
+}
+
+/// Whether nothing in `text` would be escaped in a `webhook-id`.
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'.' | b'%'))
+}
+
+/// The longest name of a stream, in bytes: the server's own limit.
+const STREAM_NAME_MAX_BYTES: usize = 255;
+
+/// Whether `text` can name a stream, by the broker's rule.
+#[must_use]
+pub fn is_stream_name(text: &str) -> bool {
+    let illegal = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '.' | '*' | '>' | '/' | '\\');
+    !text.is_empty() && text.len() <= STREAM_NAME_MAX_BYTES && !text.contains(illegal)
 }
 
 /// What the failed attempts of a delivery left behind.
@@ -148,6 +170,15 @@ mod tests {
     fn without_an_id_of_its_own_a_message_is_named_by_its_place() {
         assert_eq!(message(None).webhook_id(), "EVENTS-7");
         assert_eq!(message(Some("")).webhook_id(), "EVENTS-7");
+    }
+
+    #[test]
+    fn a_stream_s_name_is_escaped_too() {
+        let mut message = message(None);
+        for (stream, id) in [("a%b", "a%25b-7"), ("événements", "%C3%A9v%C3%A9nements-7")] {
+            message.origin = Origin::Stored { stream: stream.into(), sequence: 7 };
+            assert_eq!(message.webhook_id(), id);
+        }
     }
 
     #[test]

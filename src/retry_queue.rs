@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use crate::{
     envelope::{self, Waiting},
-    message::Delivery,
+    message::{Delivery, Message},
     source::{OwnStream, StoreError},
 };
 
@@ -27,7 +27,8 @@ impl RetryQueue {
     pub fn can_hold(&self, delivery: &Delivery) -> bool {
         match self {
             Self::Stream(stream) => {
-                delivery.message.payload.len() + HEADER_BYTES_RESERVED <= stream.max_payload()
+                let Message { payload, headers, .. } = &delivery.message;
+                stream.takes(headers.stored_bytes_max() + HEADER_BYTES_RESERVED, payload.len())
             }
             Self::Memory => true,
         }

@@ -19,7 +19,7 @@ use tokio::time::{Sleep, sleep};
 use url::Url;
 
 use crate::{
-    egress::{Guard, GuardedResolver, ResolveError},
+    egress::{Guard, GuardedResolver, Reach, Refusal, ResolveError},
     envelope::RESPONSE_BYTES_MAX,
     outcome::{self, Answer, End, Fault},
     request::Request,
@@ -34,10 +34,12 @@ const BODY_READ_MAX: usize = 64 * 1024;
 /// How long a connection may lie idle.
 const IDLE_MAX: Duration = Duration::from_secs(60);
 
-/// The HTTP client that all targets with the same TLS needs share. Cheap to clone.
+/// The HTTP clients that all targets share: one for each [`Reach`], since the resolver that a client asks is not told
+/// the port. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct HttpClient {
-    client: Client,
+    public: Client,
+    opened_only: Client,
     guard: Arc<Guard>,
 }
 
@@ -49,49 +51,66 @@ pub struct HttpClientError(String);
 /// Sends the requests of one target.
 #[derive(Clone, Debug)]
 pub struct Sender {
-    http: HttpClient,
+    client: Client,
+    /// What the guard has against the URL itself.
+    refusal: Option<Refusal>,
     method: Method,
     url: Url,
     timeout: Duration,
 }
 
 impl HttpClient {
-    /// A client that dials only what `guard` allows.
+    /// Clients that dial only what `guard` allows.
     ///
     /// # Errors
     /// The system's certificates cannot be read.
     pub fn new(guard: Guard) -> Result<Self, HttpClientError> {
-        let client = Client::builder()
-            .redirect(redirect::Policy::none())
-            .referer(false)
-            .no_proxy()
-            .retry(reqwest::retry::never().max_retries_per_request(0))
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_idle_timeout(IDLE_MAX)
-            .tcp_nodelay(true)
-            .dns_resolver(GuardedResolver::new(guard.clone()))
-            .build()
-            .map_err(|error| HttpClientError(error.without_url().to_string()))?;
-        Ok(Self { client, guard: Arc::new(guard) })
+        let guard = Arc::new(guard);
+        let public = client(GuardedResolver::new(Arc::clone(&guard), Reach::Public))?;
+        let opened_only = client(GuardedResolver::new(Arc::clone(&guard), Reach::OpenedOnly))?;
+        Ok(Self { public, opened_only, guard })
     }
+
+    fn client_for(&self, url: &Url) -> Client {
+        match self.guard.reach(url) {
+            Reach::Public => self.public.clone(),
+            Reach::OpenedOnly => self.opened_only.clone(),
+        }
+    }
+}
+
+fn client(resolver: GuardedResolver) -> Result<Client, HttpClientError> {
+    Client::builder()
+        .redirect(redirect::Policy::none())
+        .referer(false)
+        .no_proxy()
+        .retry(reqwest::retry::never().max_retries_per_request(0))
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_idle_timeout(IDLE_MAX)
+        .tcp_nodelay(true)
+        .dns_resolver(resolver)
+        .build()
+        .map_err(|error| HttpClientError(error.without_url().to_string()))
 }
 
 impl Sender {
     /// A sender for `target`.
     #[must_use]
-    pub fn new(http: HttpClient, target: &Target) -> Self {
+    pub fn new(http: &HttpClient, target: &Target) -> Self {
+        let url = target.url.expose().clone();
         Self {
-            http,
+            client: http.client_for(&url),
+            // An address in the URL never reaches the resolver, so it is judged here.
+            refusal: http.guard.check_url(&url).err(),
             method: target.method.clone(),
-            url: target.url.expose().clone(),
+            url,
             timeout: target.timeout,
         }
     }
 
     /// Makes one attempt; takes the target's `timeout` at most.
     pub async fn attempt(&self, request: Request) -> End {
-        // An address in the URL never reaches the resolver, so it is judged here.
-        if let Err(refusal) = self.http.guard.check_url(&self.url) {
+        if let Some(refusal) = &self.refusal {
             return End::Broken(Fault::Egress(refusal.to_string()));
         }
         let mut deadline = pin!(sleep(self.timeout));
@@ -103,7 +122,7 @@ impl Sender {
         }
         *outgoing.body_mut() = Some(request.body.into());
         // Boxed: the client's future is large, and every future around it would be moved with it.
-        let mut sending = Box::pin(self.http.client.execute(outgoing));
+        let mut sending = Box::pin(self.client.execute(outgoing));
         tokio::select! {
             biased;
             sent = &mut sending => match sent {

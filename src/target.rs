@@ -65,6 +65,13 @@ impl TargetUrl {
     pub fn expose(&self) -> &Url {
         &self.0
     }
+
+    /// Host and port, whatever stands around them.
+    #[must_use]
+    pub fn place(&self) -> String {
+        let host = self.0.host_str().unwrap_or_default();
+        format!("{host}:{}", self.0.port_or_known_default().unwrap_or_default())
+    }
 }
 
 impl fmt::Display for TargetUrl {

@@ -1,15 +1,16 @@
 //! `natshook check`.
 
+use std::{fmt::Write, net::IpAddr, sync::Arc};
+
 use clap::Args;
 use comfy_table::{ContentArrangement, Table, presets::NOTHING};
-
 use url::Host;
 
 use super::{Failure, Global, print, process};
 use crate::{
     config::{Config, SourceKind},
     connector::RunError,
-    egress::GuardedResolver,
+    egress::{Grounds, Guard, GuardedResolver, Verdict},
     source,
     target::Target,
 };
@@ -17,14 +18,15 @@ use crate::{
 /// Check the config, and print what would be delivered where
 ///
 /// Reads the config, the environment's overrides and the secrets that it names. Prints every error at once. Asks
-/// neither the broker nor a target, unless --connect is given; even then it changes nothing and sends nothing.
+/// neither the broker nor a target, unless --connect is given: then it also asks the broker, and prints to which
+/// addresses each target leads and whether they may be dialled. Even then it changes nothing and sends nothing.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   natshook check --config /etc/natshook.toml && systemctl restart natshook
   natshook check --connect")]
 pub(super) struct Check {
-    /// Also connect to the broker, and resolve the targets' names
+    /// Also connect to the broker, and judge the addresses that the targets' names lead to
     #[arg(long)]
     connect: bool,
 }
@@ -43,9 +45,9 @@ impl Check {
 /// Asks the broker, and the resolver for each target. All are asked, whatever the first ones say.
 async fn connect(config: &Config) -> Result<(), Failure> {
     let mut findings = vec![("broker".to_owned(), broker(config).await)];
-    let resolver = GuardedResolver::new(config.egress.clone());
+    let guard = Arc::new(config.egress.clone());
     for target in &config.targets {
-        findings.push((format!("target {}", target.name), resolve(&resolver, target).await));
+        findings.push((format!("target {}", target.name), addresses(&guard, target).await));
     }
     let failed = findings.iter().filter(|(_, finding)| finding.is_err()).count();
     for (what, finding) in &findings {
@@ -71,19 +73,34 @@ async fn broker(config: &Config) -> Result<String, String> {
     }
 }
 
-async fn resolve(resolver: &GuardedResolver, target: &Target) -> Result<String, String> {
-    match target.url.expose().host() {
-        Some(Host::Domain(name)) => match resolver.resolve(name).await {
-            Ok(addresses) => {
-                let addresses: Vec<String> =
-                    addresses.iter().map(|address| address.ip().to_string()).collect();
-                Ok(format!("{name} is {}", addresses.join(", ")))
-            }
-            Err(error) => Err(error.to_string()),
-        },
-        // Judged already when the config was read.
-        Some(Host::Ipv4(_) | Host::Ipv6(_)) | None => Ok("the url holds an address".to_owned()),
+/// The addresses that a target leads to, a line each with the guard's verdict. A target is well when one of them may
+/// be dialled: the others never are.
+async fn addresses(guard: &Arc<Guard>, target: &Target) -> Result<String, String> {
+    let url = target.url.expose();
+    let reach = guard.reach(url);
+    let judged = match url.host() {
+        Some(Host::Domain(name)) => {
+            let resolver = GuardedResolver::new(Arc::clone(guard), reach);
+            resolver.judge(name).await.map_err(|error| error.to_string())?
+        }
+        Some(Host::Ipv4(address)) => vec![(address.into(), guard.check_address(address.into(), reach))],
+        Some(Host::Ipv6(address)) => vec![(address.into(), guard.check_address(address.into(), reach))],
+        None => Vec::new(),
+    };
+    let text = verdicts(&target.url.place(), &judged);
+    if judged.iter().any(|(_, verdict)| verdict.is_ok()) { Ok(text) } else { Err(text) }
+}
+
+fn verdicts(place: &str, judged: &[(IpAddr, Verdict)]) -> String {
+    let mut text = place.to_owned();
+    for (address, verdict) in judged {
+        let _ = match verdict {
+            Ok(Grounds::Public) => write!(text, "\n  {address}: allowed, a public address"),
+            Ok(Grounds::Opened(range)) => write!(text, "\n  {address}: allowed by {range} in egress.allow"),
+            Err(refusal) => write!(text, "\n  {address}: refused: {refusal}"),
+        };
     }
+    text
 }
 
 /// The targets, a line each; a target with several subjects has a line for each of them.

@@ -59,7 +59,7 @@ impl Send {
         print(&shown_request(target, &request))?;
         let http = HttpClient::new(config.egress.clone())?;
         let (end, took) = process::block_on(async {
-            let (sender, began) = (Sender::new(http, target), Instant::now());
+            let (sender, began) = (Sender::new(&http, target), Instant::now());
             Ok((sender.attempt(request.clone()).await, began.elapsed()))
         })?;
         print(&shown_end(&end, took, &request, target))?;

@@ -268,7 +268,9 @@ pub enum Problem {
         own: String,
     },
     /// A stream's name that the server does not take.
-    #[error("found {found:?}, expected a name without white space and without . * > / \\")]
+    #[error(
+        "found {found:?}, expected a name of at most 255 bytes, without white space and without . * > / \\"
+    )]
     StreamName {
         /// What was found.
         found: String,

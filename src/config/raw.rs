@@ -33,7 +33,7 @@ pub(super) struct Root {
     pub(super) dead_letter: Section<DeadLetter>,
     /// The listener for health and metrics.
     pub(super) admin: Section<Admin>,
-    /// What targets may be reached beyond public addresses over https.
+    /// What targets may be reached: by default public addresses over https, on ports 443 and 8443.
     pub(super) egress: Section<Egress>,
     /// What holds for every target that does not say otherwise: any key of a target except name, subjects and url.
     pub(super) defaults: Section<Policy>,
@@ -134,15 +134,18 @@ pub(super) struct Admin {
     pub(super) listen: Field<Text>,
 }
 
-/// What targets may be reached beyond public addresses over https.
+/// What targets may be reached: by default public addresses over https, on ports 443 and 8443.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
 pub(super) struct Egress {
-    /// Ranges or addresses that may be dialled although they are not public, such as "10.0.0.0/8". Default none.
+    /// Ranges or addresses that may be dialled although they are not public, on any port, such as "10.0.0.0/8".
+    /// Default none.
     pub(super) allow: Field<OneOrMore<Text>>,
-    /// Whether plain http may be used. Default false.
+    /// Whether plain http may be used; opens its port, 80, as well. Default false.
     pub(super) allow_http: Field<bool>,
+    /// The ports on which public addresses may be dialled. Default [443, 8443].
+    pub(super) ports: Field<Vec<Field<u64>>>,
 }
 
 /// A webhook with its policy.

@@ -226,7 +226,7 @@ fn start(parts: Parts<'_>) -> JoinSet<()> {
         };
         let courier = Arc::new(Courier {
             template: Template::new(target),
-            sender: Sender::new(http.clone(), target),
+            sender: Sender::new(http, target),
             lane: Lane::new(target),
             retry_queue,
             dead_letters,

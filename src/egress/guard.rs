@@ -1,68 +1,47 @@
 //! Which URLs and addresses a target may have. Pure.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::IpNet;
 use url::{Host, Url};
 
-/// Ranges that are not for the public internet, with the document that says so (IANA IPv4 Special-Purpose
-/// Address Registry, plus multicast).
-const IPV4_DENIED: [(Ipv4Net, &str); 17] = [
-    (v4(0, 0, 0, 0, 8), "this network, RFC 791"),
-    (v4(10, 0, 0, 0, 8), "private use, RFC 1918"),
-    (v4(100, 64, 0, 0, 10), "shared address space, RFC 6598"),
-    (v4(127, 0, 0, 0, 8), "loopback, RFC 1122"),
-    (v4(169, 254, 0, 0, 16), "link local, RFC 3927"),
-    (v4(172, 16, 0, 0, 12), "private use, RFC 1918"),
-    (v4(192, 0, 0, 0, 24), "IETF protocol assignments, RFC 6890"),
-    (v4(192, 0, 2, 0, 24), "documentation, RFC 5737"),
-    (v4(192, 31, 196, 0, 24), "AS112-v4, RFC 7535"),
-    (v4(192, 52, 193, 0, 24), "AMT, RFC 7450"),
-    (v4(192, 88, 99, 0, 24), "deprecated 6to4 relay anycast, RFC 7526"),
-    (v4(192, 168, 0, 0, 16), "private use, RFC 1918"),
-    (v4(192, 175, 48, 0, 24), "direct delegation AS112 service, RFC 7534"),
-    (v4(198, 18, 0, 0, 15), "benchmarking, RFC 2544"),
-    (v4(198, 51, 100, 0, 24), "documentation, RFC 5737"),
-    (v4(203, 0, 113, 0, 24), "documentation, RFC 5737"),
-    (v4(224, 0, 0, 0, 3), "multicast and reserved, RFC 5771 and RFC 1112"),
-];
+use super::ranges::{special_purpose, stands_for};
 
-/// The same for IPv6 (IANA IPv6 Special-Purpose Address Registry, plus multicast and deprecated ranges).
-/// Mapped and NAT64 addresses are judged by the IPv4 address they hold.
-const IPV6_DENIED: [(Ipv6Net, &str); 13] = [
-    (v6([0, 0, 0, 0, 0, 0, 0, 0], 96), "unspecified, loopback and IPv4-compatible, RFC 4291"),
-    (v6([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48), "local-use NAT64, RFC 8215"),
-    (v6([0x100, 0, 0, 0, 0, 0, 0, 0], 64), "discard only, RFC 6666"),
-    (v6([0x100, 0, 0, 1, 0, 0, 0, 0], 64), "dummy prefix, RFC 9780"),
-    (v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 23), "IETF protocol assignments (Teredo and others), RFC 2928"),
-    (v6([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 32), "documentation, RFC 3849"),
-    (v6([0x2002, 0, 0, 0, 0, 0, 0, 0], 16), "6to4, RFC 3056"),
-    (v6([0x2620, 0x4f, 0x8000, 0, 0, 0, 0, 0], 48), "direct delegation AS112 service, RFC 7534"),
-    (v6([0x3fff, 0, 0, 0, 0, 0, 0, 0], 20), "documentation, RFC 9637"),
-    (v6([0x5f00, 0, 0, 0, 0, 0, 0, 0], 16), "segment routing SIDs, RFC 9602"),
-    (v6([0xfc00, 0, 0, 0, 0, 0, 0, 0], 7), "unique local, RFC 4193"),
-    (v6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 9), "link local and site local, RFC 4291 and RFC 3879"),
-    (v6([0xff00, 0, 0, 0, 0, 0, 0, 0], 8), "multicast, RFC 4291"),
-];
+/// The ports on which public addresses are reached unless the config says otherwise: https, and its usual
+/// alternative.
+pub const DEFAULT_PORTS: [u16; 2] = [443, 8443];
 
-/// The well-known NAT64 prefix (RFC 6052): its last 32 bits are an IPv4 address.
-const NAT64: Ipv6Net = v6([0x64, 0xff9b, 0, 0, 0, 0, 0, 0], 96);
-
-const fn v4(a: u8, b: u8, c: u8, d: u8, bits: u8) -> Ipv4Net {
-    Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), bits)
-}
-
-const fn v6(s: [u16; 8], bits: u8) -> Ipv6Net {
-    Ipv6Net::new_assert(Ipv6Addr::new(s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7]), bits)
-}
+/// The port of plain http (RFC 9110, 4.2.1), which `egress.allow_http` opens together with the scheme.
+const HTTP_PORT: u16 = 80;
 
 /// What the config opens beyond public addresses over https.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Guard {
-    /// Ranges that may be dialled although they are not public.
+    /// Ranges that may be dialled although they are not public, on any port.
     pub allow: Vec<IpNet>,
     /// Whether plain http may be used.
     pub allow_http: bool,
+    /// The ports on which public addresses may be dialled.
+    pub ports: Vec<u16>,
+}
+
+/// How far a URL may reach, by its port. A connection's scheme, host and port are its place in the pool of idle
+/// connections, so one that was made with one reach never serves a URL of the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Public addresses and the ranges of `egress.allow`: the port is one of `egress.ports`.
+    Public,
+    /// Only the ranges of `egress.allow`, where any port may be used.
+    OpenedOnly,
+}
+
+/// Why an address may be dialled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grounds {
+    /// It is public.
+    Public,
+    /// It lies in this range of `egress.allow`.
+    Opened(IpNet),
 }
 
 /// Why a target may not be reached. Names the setting that would change it.
@@ -79,10 +58,44 @@ pub enum Refusal {
         /// Which range it is in and the document that defines it.
         range: &'static str,
     },
+    /// A public address behind a port that is only for opened ranges.
+    #[error(
+        "{address}, a public address, with a port that is not in egress.ports; add the port there, or the address's range to egress.allow, where any port may be used"
+    )]
+    ClosedPort {
+        /// The address.
+        address: IpAddr,
+    },
+    /// A URL with a port on which nothing can be reached.
+    #[error(
+        "port {port} is not in egress.ports ({}); add it there, or the receiver's range to egress.allow, where any port may be used",
+        listed(.open)
+    )]
+    Port {
+        /// The port.
+        port: u16,
+        /// Those that are open.
+        open: Vec<u16>,
+    },
+}
+
+impl Default for Guard {
+    fn default() -> Self {
+        Self { allow: Vec::new(), allow_http: false, ports: DEFAULT_PORTS.to_vec() }
+    }
 }
 
 impl Guard {
-    /// Judges what can be judged before a name is resolved: the scheme, and the host where it is an address.
+    /// How far `url` reaches.
+    #[must_use]
+    pub fn reach(&self, url: &Url) -> Reach {
+        let plain = self.allow_http && url.scheme() == "http";
+        let open = |port| self.ports.contains(&port) || (plain && port == HTTP_PORT);
+        if url.port_or_known_default().is_some_and(open) { Reach::Public } else { Reach::OpenedOnly }
+    }
+
+    /// Judges what can be judged before a name is resolved: the scheme, the port, and the host where it is an
+    /// address.
     ///
     /// # Errors
     /// Says what is refused, and which setting opens it.
@@ -90,49 +103,48 @@ impl Guard {
         if url.scheme() == "http" && !self.allow_http {
             return Err(Refusal::PlainHttp);
         }
-        match url.host() {
-            Some(Host::Ipv4(address)) => self.check_address(address.into()),
-            Some(Host::Ipv6(address)) => self.check_address(address.into()),
+        let reach = self.reach(url);
+        let judged = match url.host() {
+            Some(Host::Ipv4(address)) => self.check_address(address.into(), reach).map(drop),
+            Some(Host::Ipv6(address)) => self.check_address(address.into(), reach).map(drop),
+            Some(Host::Domain(_)) if reach == Reach::OpenedOnly && self.allow.is_empty() => {
+                return Err(self.closed_port(url));
+            }
             Some(Host::Domain(_)) | None => Ok(()),
-        }
+        };
+        judged.map_err(|refusal| match refusal {
+            Refusal::ClosedPort { .. } => self.closed_port(url),
+            refusal => refusal,
+        })
     }
 
-    /// Judges an address that is about to be dialled.
+    fn closed_port(&self, url: &Url) -> Refusal {
+        Refusal::Port { port: url.port_or_known_default().unwrap_or_default(), open: self.ports.clone() }
+    }
+
+    /// Judges an address that is about to be dialled for a URL of this reach.
     ///
     /// # Errors
-    /// Names the address and the range that it is in.
-    pub fn check_address(&self, address: IpAddr) -> Result<(), Refusal> {
-        let judged = embedded(address);
-        if self.allow.iter().any(|net| net.contains(&judged) || net.contains(&address)) {
-            return Ok(());
-        }
-        match denied(judged) {
-            Some(range) => Err(Refusal::Address { address, range }),
-            None => Ok(()),
+    /// Names the address, and the range that it is in or the setting that its port needs.
+    pub fn check_address(&self, address: IpAddr, reach: Reach) -> Result<Grounds, Refusal> {
+        // A mapped address is dialled over IPv4, so only ranges of IPv4 can open it.
+        let dialled = address.to_canonical();
+        let judged = stands_for(dialled);
+        let opened = self.allow.iter().find(|net| net.contains(&judged) || net.contains(&dialled));
+        match (opened, special_purpose(judged), reach) {
+            (Some(net), _, _) => Ok(Grounds::Opened(*net)),
+            (None, Some(range), _) => Err(Refusal::Address { address, range }),
+            (None, None, Reach::OpenedOnly) => Err(Refusal::ClosedPort { address }),
+            (None, None, Reach::Public) => Ok(Grounds::Public),
         }
     }
 }
 
-fn denied(address: IpAddr) -> Option<&'static str> {
-    match address {
-        IpAddr::V4(a) => IPV4_DENIED.iter().find(|(net, _)| net.contains(&a)).map(|(_, range)| *range),
-        IpAddr::V6(a) => IPV6_DENIED.iter().find(|(net, _)| net.contains(&a)).map(|(_, range)| *range),
+fn listed(ports: &[u16]) -> String {
+    if ports.is_empty() {
+        return "none".to_owned();
     }
-}
-
-/// The IPv4 address that a mapped or NAT64 address stands for; any other address itself.
-fn embedded(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V6(a) => match a.to_ipv4_mapped() {
-            Some(v4) => v4.into(),
-            None if NAT64.contains(&a) => {
-                let [.., a, b, c, d] = a.octets();
-                Ipv4Addr::new(a, b, c, d).into()
-            }
-            None => address,
-        },
-        IpAddr::V4(_) => address,
-    }
+    ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -140,43 +152,67 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn refused(url: &str) -> bool {
-        Guard::default().check_url(&Url::parse(url).unwrap()).is_err()
+    fn check(guard: &Guard, url: &str) -> Result<(), Refusal> {
+        guard.check_url(&Url::parse(url).unwrap())
+    }
+
+    fn opened(allow: &str) -> Guard {
+        Guard { allow: vec![allow.parse().unwrap()], ..Guard::default() }
     }
 
     #[test]
-    fn every_spelling_of_a_local_address_is_refused() {
+    fn public_addresses_and_names_pass_on_the_usual_ports() {
         for url in [
-            "https://127.0.0.1/",
-            "https://2130706433/",
-            "https://0x7f.1/",
-            "https://0177.0.0.1/",
-            "https://127.1/",
-            "https://[::1]/",
-            "https://[::ffff:127.0.0.1]/",
-            "https://[64:ff9b::7f00:1]/",
-            "https://[2002:7f00:1::]/",
-            "https://169.254.169.254/latest/meta-data",
-            "https://[fd00:ec2::254]/",
-            "https://user:pw@10.0.0.1/",
-            "http://example.com/",
+            "https://93.184.215.14/",
+            "https://[2606:4700::1111]/",
+            "https://hooks.example/",
+            "https://hooks.example:8443/",
         ] {
-            assert!(refused(url), "{url}");
+            assert_eq!(check(&Guard::default(), url), Ok(()), "{url}");
         }
     }
 
     #[test]
-    fn public_addresses_and_names_pass() {
-        for url in ["https://93.184.215.14/", "https://[2606:4700::1111]/", "https://hooks.example/"] {
-            assert!(!refused(url), "{url}");
+    fn another_port_is_refused_with_the_ones_that_are_open() {
+        let port = |port| Err(Refusal::Port { port, open: vec![443, 8443] });
+        for host in ["hooks.example", "93.184.215.14", "[2606:4700::1111]"] {
+            assert_eq!(check(&Guard::default(), &format!("https://{host}:8080/")), port(8080), "{host}");
+            assert_eq!(check(&Guard::default(), &format!("https://{host}:80/")), port(80), "{host}");
         }
     }
 
     #[test]
-    fn the_config_opens_ranges_and_plain_http() {
-        let guard = Guard { allow: vec!["127.0.0.0/8".parse().unwrap()], allow_http: true };
-        assert_eq!(guard.check_url(&Url::parse("http://127.0.0.1:8080/").unwrap()), Ok(()));
-        assert_eq!(guard.check_address("::ffff:127.0.0.1".parse().unwrap()), Ok(()));
-        assert!(guard.check_address("10.0.0.1".parse().unwrap()).is_err());
+    fn an_address_that_is_not_public_is_refused_as_such_whatever_its_port() {
+        let refused = check(&Guard::default(), "https://10.1.2.3:9000/");
+        assert!(matches!(refused, Err(Refusal::Address { .. })), "{refused:?}");
+    }
+
+    #[test]
+    fn an_opened_range_takes_any_port_and_leaves_the_others_shut() {
+        let guard = opened("10.0.0.0/8");
+        assert_eq!(check(&guard, "https://10.1.2.3:9000/"), Ok(()));
+        assert!(matches!(check(&guard, "https://93.184.215.14:9000/"), Err(Refusal::Port { .. })));
+        // Where the name leads is not known yet.
+        assert_eq!(check(&guard, "https://hooks.internal:9000/"), Ok(()));
+        let reach = guard.reach(&Url::parse("https://hooks.internal:9000/").unwrap());
+        assert!(guard.check_address("10.1.2.3".parse().unwrap(), reach).is_ok());
+        let public = "93.184.215.14".parse().unwrap();
+        assert_eq!(guard.check_address(public, reach), Err(Refusal::ClosedPort { address: public }));
+    }
+
+    #[test]
+    fn plain_http_brings_its_own_port_and_no_other() {
+        let guard = Guard { allow_http: true, ..Guard::default() };
+        assert_eq!(check(&guard, "http://hooks.example/"), Ok(()));
+        assert!(check(&guard, "http://hooks.example:8080/").is_err());
+        assert!(check(&guard, "https://hooks.example:80/").is_err());
+        assert_eq!(check(&Guard::default(), "http://hooks.example/"), Err(Refusal::PlainHttp));
+    }
+
+    #[test]
+    fn a_mapped_address_is_opened_by_ranges_of_ipv4_only() {
+        let mapped = "::ffff:10.0.0.1".parse().unwrap();
+        assert!(opened("10.0.0.0/8").check_address(mapped, Reach::Public).is_ok());
+        assert!(opened("::/0").check_address(mapped, Reach::Public).is_err());
     }
 }

@@ -1,17 +1,26 @@
 //! From a host name to the addresses that may be dialled. What comes out of here is what is dialled, so an
 //! answer that changes between a check and the dialling (DNS rebinding) has nothing to aim at.
 
-use std::net::SocketAddr;
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-use super::guard::{Guard, Refusal};
+use super::guard::{Grounds, Guard, Reach, Refusal};
 
 /// Resolves through the system and leaves out what the guard refuses.
+///
+/// A resolver is told a name but no port; the reach of the URLs that it serves says what their ports allow.
 #[derive(Clone, Debug)]
 pub struct GuardedResolver {
-    guard: Guard,
+    guard: Arc<Guard>,
+    reach: Reach,
 }
+
+/// Whether one address of a name may be dialled.
+pub type Verdict = Result<Grounds, Refusal>;
 
 /// Why a host name has no address that may be dialled.
 #[derive(Debug, thiserror::Error)]
@@ -35,10 +44,29 @@ pub enum ResolveError {
 }
 
 impl GuardedResolver {
-    /// A resolver that obeys `guard`.
+    /// A resolver that obeys `guard`, for URLs of this reach.
     #[must_use]
-    pub fn new(guard: Guard) -> Self {
-        Self { guard }
+    pub fn new(guard: Arc<Guard>, reach: Reach) -> Self {
+        Self { guard, reach }
+    }
+
+    /// All addresses of `host`, each with its verdict; at least one.
+    ///
+    /// # Errors
+    /// [`ResolveError::Lookup`]: the name has none.
+    pub async fn judge(&self, host: &str) -> Result<Vec<(IpAddr, Verdict)>, ResolveError> {
+        let lookup = |cause| ResolveError::Lookup { host: host.to_owned(), cause };
+        let mut judged: Vec<(IpAddr, Verdict)> = Vec::new();
+        for found in tokio::net::lookup_host((host, 0)).await.map_err(lookup)? {
+            let address = found.ip();
+            if !judged.iter().any(|(known, _)| *known == address) {
+                judged.push((address, self.guard.check_address(address, self.reach)));
+            }
+        }
+        if judged.is_empty() {
+            return Err(lookup(std::io::Error::other("the name has no address")));
+        }
+        Ok(judged)
     }
 
     /// The addresses of `host` that may be dialled; at least one.
@@ -46,19 +74,20 @@ impl GuardedResolver {
     /// # Errors
     /// The name has none, or all are refused.
     pub async fn resolve(&self, host: &str) -> Result<Vec<SocketAddr>, ResolveError> {
-        let lookup = |cause| ResolveError::Lookup { host: host.to_owned(), cause };
         let mut refusal = None;
         let mut allowed = Vec::new();
-        for address in tokio::net::lookup_host((host, 0)).await.map_err(lookup)? {
-            match self.guard.check_address(address.ip()) {
-                Ok(()) => allowed.push(address),
+        for (address, verdict) in self.judge(host).await? {
+            match verdict {
+                // The client puts the URL's port in the place of 0.
+                Ok(_) => allowed.push(SocketAddr::new(address, 0)),
                 Err(refused) => refusal = refusal.or(Some(refused)),
             }
         }
         match refusal {
-            _ if !allowed.is_empty() => Ok(allowed),
-            Some(refusal) => Err(ResolveError::Refused { host: host.to_owned(), refusal }),
-            None => Err(lookup(std::io::Error::other("the name has no address"))),
+            Some(refusal) if allowed.is_empty() => {
+                Err(ResolveError::Refused { host: host.to_owned(), refusal })
+            }
+            _ => Ok(allowed),
         }
     }
 }

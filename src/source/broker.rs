@@ -82,6 +82,12 @@ pub enum StoreError {
         /// The server's limit.
         max_payload: usize,
     },
+    /// More headers than a stream takes, whatever the payload.
+    #[error("{bytes} bytes of headers are more than the {HEADER_BYTES_MAX} that a stream takes")]
+    TooManyHeaders {
+        /// Their bytes.
+        bytes: usize,
+    },
     /// No stream has the subject.
     #[error("no stream has the subject {0}")]
     NoStream(String),
@@ -89,6 +95,10 @@ pub enum StoreError {
     #[error(transparent)]
     Broker(#[from] BrokerError),
 }
+
+/// The most bytes of headers that a stream takes with a message: the server keeps their length in 16 bits, and refuses
+/// more with its error 10097.
+pub(super) const HEADER_BYTES_MAX: usize = 65_535;
 
 /// The latest refusals by permissions. The broker reports them apart from the request that they answer, which
 /// itself only times out.
@@ -199,7 +209,11 @@ impl Broker {
         headers: &Headers,
         payload: Bytes,
     ) -> Result<Stored, StoreError> {
-        let (bytes, max_payload) = (wire::header_bytes(headers) + payload.len(), self.max_payload());
+        let header_bytes = wire::header_bytes(headers);
+        if header_bytes > HEADER_BYTES_MAX {
+            return Err(StoreError::TooManyHeaders { bytes: header_bytes });
+        }
+        let (bytes, max_payload) = (header_bytes + payload.len(), self.max_payload());
         if bytes > max_payload {
             return Err(StoreError::TooLarge { bytes, max_payload });
         }

@@ -7,7 +7,7 @@ use async_nats::jetstream::stream::{self, DiscardPolicy, RetentionPolicy, Storag
 use bytes::Bytes;
 
 use super::{
-    broker::{Broker, BrokerError, StoreError, Stored},
+    broker::{Broker, BrokerError, HEADER_BYTES_MAX, StoreError, Stored},
     streams::{self, MADE_BY},
 };
 use crate::{
@@ -53,10 +53,10 @@ impl OwnStream {
         }
     }
 
-    /// The largest message, headers included, that the server takes, in bytes.
+    /// Whether the stream takes so many bytes of headers with so many of payload.
     #[must_use]
-    pub fn max_payload(&self) -> usize {
-        self.broker.max_payload()
+    pub fn takes(&self, headers: usize, payload: usize) -> bool {
+        headers <= HEADER_BYTES_MAX && headers + payload <= self.broker.max_payload()
     }
 
     fn subject(&self, target: &str) -> String {

@@ -152,7 +152,8 @@ async fn an_untrusted_certificate_is_transient() {
 async fn a_name_that_leads_to_an_address_that_is_not_allowed_is_refused_with_the_setting() {
     let receiver = Receiver::start().await;
     let url = format!("http://localhost:{}/hook", receiver.port);
-    let error = error_with(&url, None, "allow_http = true").await;
+    let egress = format!("allow_http = true\nports = [{}]", receiver.port);
+    let error = error_with(&url, None, &egress).await;
     for word in ["egress", "127.0.0.1", "localhost", "egress.allow"] {
         assert!(error.contains(word), "{word} is missing: {error}");
     }

@@ -3,6 +3,7 @@
 //! only for the secrets that the config names; nothing is sent anywhere.
 
 mod bounds;
+mod egress;
 mod http;
 mod nats;
 mod policy;
@@ -11,7 +12,6 @@ mod target;
 
 use std::time::Duration;
 
-use ipnet::IpNet;
 use serde_json::Value;
 
 use super::{
@@ -22,7 +22,7 @@ use super::{
     schema::find_unknown_keys,
     value::{OneOrMore, Text},
 };
-use crate::egress::Guard;
+use crate::message::is_stream_name;
 use bounds::{DAY, HOUR, SECOND, bytes, count, duration};
 
 const DEFAULT_STREAM: &str = "EVENTS";
@@ -53,7 +53,7 @@ fn root_table(raw: raw::Root, here: &KeyPath, errors: &mut Errors) -> Config {
     let retry_queue = retry_queue(raw.retry_queue, &here.key("retry_queue"), errors);
     let dead_letter = dead_letter(raw.dead_letter, &here.key("dead_letter"), errors);
     let admin = admin(raw.admin, &here.key("admin"), errors);
-    let egress = egress(raw.egress, &here.key("egress"), errors);
+    let egress = egress::check(raw.egress, &here.key("egress"), errors);
     let context = target::Context { name: &name, source, guard: &egress };
     let targets = target::all(raw.defaults, raw.targets, &context, here, errors);
     Config { name, source, nats, stream, retry_queue, dead_letter, admin, egress, shutdown, targets }
@@ -77,11 +77,7 @@ fn stream(raw: Section<raw::Stream>, instance: &InstanceName, path: &KeyPath, er
     let raw = raw.open(path, errors);
     let name =
         raw.name.take(&path.key("name"), errors).map_or_else(|| DEFAULT_STREAM.to_owned(), |text| text.0);
-    let legal = !name.is_empty()
-        && !name.contains(|c: char| {
-            c.is_whitespace() || c.is_control() || matches!(c, '.' | '*' | '>' | '/' | '\\')
-        });
-    if !legal {
+    if !is_stream_name(&name) {
         errors.add(&path.key("name"), Problem::StreamName { found: name.clone() });
     }
     if name == instance.retry_stream() || name == instance.dead_letter_stream() {
@@ -127,23 +123,6 @@ fn admin(raw: Section<raw::Admin>, path: &KeyPath, errors: &mut Errors) -> Admin
         ([127, 0, 0, 1], 0).into()
     });
     Admin { listen: address }
-}
-
-fn egress(raw: Section<raw::Egress>, path: &KeyPath, errors: &mut Errors) -> Guard {
-    let raw = raw.open(path, errors);
-    let allow = texts(raw.allow, &path.key("allow"), errors)
-        .into_iter()
-        .filter_map(|(path, text)| range(text, &path, errors))
-        .collect();
-    Guard { allow, allow_http: raw.allow_http.take(&path.key("allow_http"), errors).unwrap_or(false) }
-}
-
-fn range(found: String, path: &KeyPath, errors: &mut Errors) -> Option<IpNet> {
-    let net = found.parse().ok().or_else(|| Some(IpNet::from(found.parse::<std::net::IpAddr>().ok()?)));
-    if net.is_none() {
-        errors.add(path, Problem::Range { found });
-    }
-    net
 }
 
 /// The texts of a key that takes one or a list, each with its place.

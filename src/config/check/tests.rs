@@ -190,6 +190,11 @@ fn names_subjects_and_urls_have_their_rules() {
             "plain http is not allowed; use https, or set egress.allow_http",
         ),
         ("url", "\"https://10.1.2.3/\"", "10.1.2.3 is not a public address"),
+        (
+            "url",
+            "\"https://hooks.example:9000/\"",
+            "port 9000 is not in egress.ports (443, 8443); add it there, or the receiver's range to egress.allow",
+        ),
         ("url", "\"https://hooks.example/#x\"", "has a fragment"),
         ("url", "\"https://user:hunter2@hooks.example/\"", "has a user or a password in the URL"),
     ] {
@@ -229,7 +234,10 @@ fn the_global_tables_have_their_rules() {
         ),
         ("nats = { tls = { cert_file = \"/none\" } }", "nats.tls.cert_file: needs key_file beside it"),
         ("nats = { tls = { ca_file = \"/none\" } }", "nats.tls.ca_file: cannot read /none"),
-        ("stream = { name = \"a.b\" }", "stream.name: found \"a.b\", expected a name without"),
+        (
+            "stream = { name = \"a.b\" }",
+            "stream.name: found \"a.b\", expected a name of at most 255 bytes, without",
+        ),
         ("stream = { name = \"NATSHOOK_RETRY\" }", "which is natshook's own stream"),
         ("stream = { replicas = 6 }", "stream.replicas: found 6, expected 1 to 5"),
         ("stream = { create = \"maybe\" }", "stream.create: found \"maybe\", expected true or false"),
@@ -240,6 +248,11 @@ fn the_global_tables_have_their_rules() {
             "egress = { allow = [\"10.0.0.0/88\"] }",
             "egress.allow[0]: found \"10.0.0.0/88\", expected an address",
         ),
+        ("egress = { ports = [0] }", "egress.ports[0]: found 0, expected 1 to 65535"),
+        ("egress = { ports = [443, 65536] }", "egress.ports[1]: found 65536, expected 1 to 65535"),
+        ("egress = { ports = [\"https\"] }", "egress.ports[0]: found \"https\", expected a whole number"),
+        ("egress = { ports = [-1] }", "egress.ports[0]: found -1, expected a whole number"),
+        ("egress = { ports = 443 }", "egress.ports: found 443, expected a list"),
         ("targetz = 1", "targetz: unknown key; did you mean \"targets\"?"),
         ("defaults = { url = \"x\" }", "defaults.url: unknown key"),
         (
@@ -342,6 +355,10 @@ fn what_may_be_written_in_several_ways_is_read_in_each() {
     assert!(matches!(target.auth, Auth::Header(_, value) if value.is_sensitive()));
     let text = global("egress = { allow = \"192.168.7.4\", allow_http = true }");
     assert_eq!(load(&text).unwrap().egress.allow[0].to_string(), "192.168.7.4/32");
+    let text = global("egress = { allow = [\"::ffff:10.0.0.0/104\", \"::/0\"], ports = [443, \"8080\"] }");
+    let egress = load(&text).unwrap().egress;
+    assert_eq!(egress.allow.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.0.0/8", "::/0"]);
+    assert_eq!(egress.ports, [443, 8080]);
 }
 
 #[test]

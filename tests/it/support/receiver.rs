@@ -1,6 +1,7 @@
 //! The receiver of webhooks: records every request and answers as the test scripted it, per path.
 
 use std::collections::{HashMap, VecDeque};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -175,7 +176,17 @@ impl Receiver {
     }
 
     pub(crate) async fn start_on(port: u16, tls: Option<TlsAcceptor>) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("the port is free");
+        Self::listen((Ipv4Addr::LOCALHOST, port).into(), tls).await
+    }
+
+    /// A plain receiver on an address of the test's own network.
+    pub(crate) async fn start_at(address: SocketAddr) -> Self {
+        Self::listen(address, None).await
+    }
+
+    async fn listen(address: SocketAddr, tls: Option<TlsAcceptor>) -> Self {
+        let port = address.port();
+        let listener = TcpListener::bind(address).await.expect("the port is free");
         let state = Arc::new(Mutex::new(State::default()));
         let scheme = if tls.is_some() { "https" } else { "http" };
         let accepting = tokio::spawn(accept(listener, tls, Arc::clone(&state)));
