@@ -110,10 +110,9 @@ impl Courier {
             () = stop.cancelled() => return None,
         };
         let started = SystemTime::now();
-        let request = self.template.request(delivery, started);
         let end = tokio::select! {
             biased;
-            end = self.sender.attempt(request) => end,
+            end = self.sender.attempt(|| self.template.request(delivery, started)) => end,
             () = stop.cancelled(), if !receipt.takes_back() => return None,
         };
         let outcome = classify(&end, &self.target.outcomes);

@@ -1,9 +1,9 @@
 //! One HTTP attempt: the request goes out, and how it ended comes back. This is the only place that knows the
-//! HTTP client; what the end means is for `outcome`.
+//! HTTP client; `fault` tells apart why no answer came, and what the end means is for `outcome`.
+
+mod fault;
 
 use std::{
-    error::Error,
-    io,
     pin::{Pin, pin},
     sync::Arc,
     time::{Duration, SystemTime},
@@ -19,7 +19,7 @@ use tokio::time::{Sleep, sleep};
 use url::Url;
 
 use crate::{
-    egress::{Guard, GuardedResolver, Reach, Refusal, ResolveError},
+    egress::{Guard, GuardedResolver, Reach, Refusal},
     envelope::RESPONSE_BYTES_MAX,
     outcome::{self, Answer, End, Fault},
     request::Request,
@@ -31,8 +31,24 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The most bytes of an answer's body that are read, so that the connection can serve again; a longer body
 /// costs the connection.
 const BODY_READ_MAX: usize = 64 * 1024;
-/// How long a connection may lie idle.
-const IDLE_MAX: Duration = Duration::from_secs(60);
+/// How long a connection may lie idle. Less than the 60 s and 75 s after which common load balancers close it: a
+/// request that crosses that close on its way is lost without anybody knowing whether it was processed.
+const IDLE_MAX: Duration = Duration::from_secs(50);
+/// How long an HTTP/2 connection with open requests may be silent before it is asked for a sign of life. All requests
+/// to a receiver share it, and one that has died without a word (a hung process, a forgotten NAT entry) would
+/// otherwise fail every attempt until the kernel gives up on it.
+const PING_AFTER: Duration = Duration::from_secs(10);
+/// How long that sign of life may take; then the connection is given up.
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
+/// The most bytes of an answer's body that an HTTP/2 receiver may send ahead of our reading it.
+const HTTP2_STREAM_WINDOW: u32 = BODY_READ_MAX as u32;
+/// The same for all answers of one connection together.
+const HTTP2_CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// The largest headers of an HTTP/2 answer, in bytes as RFC 9113 (6.5.2) counts them. The HTTP/1.1 client stops at
+/// 100 headers or about 400 KiB.
+const HTTP2_HEADERS_MAX: u32 = 64 * 1024;
+/// How often one attempt is sent again after the receiver has said that it did not process it.
+const RESENDS_MAX: u32 = 2;
 
 /// The HTTP clients that all targets share: one for each [`Reach`], since the resolver that a client asks is not told
 /// the port. Cheap to clone.
@@ -88,6 +104,12 @@ fn client(resolver: GuardedResolver) -> Result<Client, HttpClientError> {
         .connect_timeout(CONNECT_TIMEOUT)
         .pool_idle_timeout(IDLE_MAX)
         .tcp_nodelay(true)
+        .http2_initial_stream_window_size(HTTP2_STREAM_WINDOW)
+        .http2_initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
+        .http2_max_header_list_size(HTTP2_HEADERS_MAX)
+        .http2_keep_alive_interval(PING_AFTER)
+        .http2_keep_alive_timeout(PING_TIMEOUT)
+        .http2_keep_alive_while_idle(false)
         .dns_resolver(resolver)
         .build()
         .map_err(|error| HttpClientError(error.without_url().to_string()))
@@ -108,12 +130,33 @@ impl Sender {
         }
     }
 
-    /// Makes one attempt; takes the target's `timeout` at most.
-    pub async fn attempt(&self, request: Request) -> End {
+    /// Makes one attempt; takes the target's `timeout` at most. `request` is asked for once, and again for each time
+    /// that the receiver says it has not processed what was sent: that is no attempt yet (RFC 9113, 8.7).
+    pub async fn attempt(&self, request: impl Fn() -> Request) -> End {
         if let Some(refusal) = &self.refusal {
             return End::Broken(Fault::Egress(refusal.to_string()));
         }
         let mut deadline = pin!(sleep(self.timeout));
+        let mut resends = 0;
+        loop {
+            // Boxed: the client's future is large, and every future around it would be moved with it.
+            let mut sending = Box::pin(self.client.execute(self.outgoing(request())));
+            return tokio::select! {
+                biased;
+                sent = &mut sending => match sent {
+                    Err(error) if resends < RESENDS_MAX && fault::is_unprocessed(&error) => {
+                        resends += 1;
+                        continue;
+                    }
+                    Err(error) => End::Broken(fault::fault(error, CONNECT_TIMEOUT)),
+                    Ok(response) => End::Answered(answer(response, deadline).await),
+                },
+                () = deadline.as_mut() => End::Broken(Fault::Timeout(self.timeout)),
+            };
+        }
+    }
+
+    fn outgoing(&self, request: Request) -> reqwest::Request {
         let mut outgoing = reqwest::Request::new(self.method.clone(), self.url.clone());
         *outgoing.headers_mut() = request.headers;
         if request.body.is_empty() {
@@ -121,16 +164,7 @@ impl Sender {
             outgoing.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
         *outgoing.body_mut() = Some(request.body.into());
-        // Boxed: the client's future is large, and every future around it would be moved with it.
-        let mut sending = Box::pin(self.client.execute(outgoing));
-        tokio::select! {
-            biased;
-            sent = &mut sending => match sent {
-                Err(error) => End::Broken(fault(error)),
-                Ok(response) => End::Answered(answer(response, deadline).await),
-            },
-            () = deadline.as_mut() => End::Broken(Fault::Timeout(self.timeout)),
-        }
+        outgoing
     }
 }
 
@@ -157,55 +191,4 @@ async fn answer(mut response: Response, mut deadline: Pin<&mut Sleep>) -> Answer
     }
     let excerpt = if excerpt.is_empty() { Bytes::new() } else { excerpt.freeze() };
     Answer { status, retry_after, excerpt }
-}
-
-/// Tells the causes apart by the types in the error's chain, never by its text.
-fn fault(error: reqwest::Error) -> Fault {
-    // The URL may hold secrets.
-    let error = error.without_url();
-    if let Some(error) = cause::<ResolveError>(&error) {
-        return match error {
-            ResolveError::Lookup { .. } => Fault::Dns(error.to_string()),
-            ResolveError::Refused { .. } => Fault::Egress(error.to_string()),
-        };
-    }
-    if let Some(error) = cause::<rustls::Error>(&error) {
-        return Fault::Tls(error.to_string());
-    }
-    if error.is_timeout() {
-        return Fault::Timeout(CONNECT_TIMEOUT);
-    }
-    let text = innermost(&error);
-    if error.is_connect() {
-        return match cause::<io::Error>(&error).map(io::Error::kind) {
-            Some(io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof) => {
-                Fault::ConnectionLost(text)
-            }
-            _ => Fault::ConnectionRefused(text),
-        };
-    }
-    Fault::ConnectionLost(text)
-}
-
-/// The first error of type `T` in the chain; errors wrapped in an [`io::Error`] are looked into.
-fn cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref::<T>() {
-            return Some(found);
-        }
-        next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            Some(inner) => Some(inner),
-            None => error.source(),
-        };
-    }
-    None
-}
-
-fn innermost(error: &dyn Error) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
 }

@@ -10,9 +10,10 @@ use std::{
 const LINES_MAX: usize = 500;
 
 /// Which rooms may name a library. Everybody else goes through them.
-const WHO_KNOWS: [(&str, &[&str]); 4] = [
+const WHO_KNOWS: [(&str, &[&str]); 5] = [
     ("async_nats", &["source"]),
-    ("reqwest", &["sender.rs", "egress"]),
+    ("reqwest", &["sender.rs", "sender", "egress"]),
+    ("h2", &["sender"]),
     ("use config", &["config"]),
     ("axum", &["admin", "cli"]),
 ];

@@ -60,7 +60,7 @@ impl Send {
         let http = HttpClient::new(config.egress.clone())?;
         let (end, took) = process::block_on(async {
             let (sender, began) = (Sender::new(&http, target), Instant::now());
-            Ok((sender.attempt(request.clone()).await, began.elapsed()))
+            Ok((sender.attempt(|| request.clone()).await, began.elapsed()))
         })?;
         print(&shown_end(&end, took, &request, target))?;
         match outcome::classify(&end, &target.outcomes) {

@@ -1,7 +1,8 @@
 //! Hostile messages and hostile receivers: each ends classified, in bounded memory, and is named.
 
 use crate::support::broker::{DEAD_LETTERS, EVENTS, header, publish_raw};
-use crate::support::receiver::{Fault, Gate};
+use crate::support::faults::Fault;
+use crate::support::receiver::Gate;
 use crate::support::{Answer, Broker, Config, Connector, Receiver, millis, secs, until};
 
 const ONCE: &str = "timeout = \"2s\"\nretry = { initial = \"1s\", factor = 1, max = \"1s\", attempts = 1 }";

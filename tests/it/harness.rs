@@ -1,6 +1,6 @@
 //! The harness keeps its promises: a test that trusts a broken receiver or broker proves nothing.
 
-use crate::support::receiver::Fault;
+use crate::support::faults::Fault;
 use crate::support::{Answer, Broker, Receiver, certs::Certs, http, secs};
 
 #[tokio::test]

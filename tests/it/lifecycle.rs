@@ -4,7 +4,8 @@ use std::collections::HashSet;
 use std::time::Instant;
 
 use crate::support::broker::{DEAD_LETTERS, EVENTS, RETRY_QUEUE};
-use crate::support::receiver::{Fault, Gate};
+use crate::support::faults::Fault;
+use crate::support::receiver::Gate;
 use crate::support::{Answer, Broker, Config, Connector, Receiver, millis, secs, until};
 
 #[tokio::test]

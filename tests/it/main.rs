@@ -20,6 +20,7 @@ mod fuzzed;
 mod harness;
 mod lanes;
 mod lifecycle;
+mod misbehaving;
 mod outcomes;
 mod permissions;
 mod rebinding;

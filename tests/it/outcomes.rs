@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::support::broker::{DEAD_LETTERS, RETRY_QUEUE, Stored, header};
-use crate::support::receiver::Fault;
+use crate::support::faults::Fault;
 use crate::support::{
     Answer, Broker, Config, Connector, Receiver, certs::Certs, free_port, millis, secs, throughout, until,
 };

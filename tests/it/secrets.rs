@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::support::broker::DEAD_LETTERS;
 use crate::support::connector::natshook_with;
-use crate::support::receiver::Fault;
+use crate::support::faults::Fault;
 use crate::support::{Answer, Broker, Config, Connector, Receiver, free_port, natshook, secs};
 
 const PASSWORD: &str = "broker-passw0rd-4711";

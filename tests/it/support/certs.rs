@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType,
+};
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -15,7 +17,17 @@ pub(crate) struct Certs {
     pub(crate) server_key: PathBuf,
     pub(crate) client_cert: PathBuf,
     pub(crate) client_key: PathBuf,
+    authority: CertifiedIssuer<'static, KeyPair>,
     server: (CertificateDer<'static>, Vec<u8>),
+}
+
+/// What is wrong with a receiver's certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flaw {
+    Expired,
+    NotYetValid,
+    WrongHost,
+    SelfSigned,
 }
 
 impl Certs {
@@ -32,35 +44,69 @@ impl Certs {
             path
         };
         Self {
+            server: (server.der().clone(), server_key.serialize_der()),
             ca: write("ca.pem", ca.pem()),
             server_cert: write("server.pem", server.pem()),
             server_key: write("server-key.pem", server_key.serialize_pem()),
             client_cert: write("client.pem", client.pem()),
             client_key: write("client-key.pem", client_key.serialize_pem()),
-            server: (server.der().clone(), server_key.serialize_der()),
+            authority: ca,
         }
     }
 
-    /// Settings for a TLS receiver.
+    /// Settings for a TLS receiver that speaks HTTP/1.1.
     pub(crate) fn server_config(&self) -> Arc<ServerConfig> {
-        let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
-        let (cert, key) = self.server.clone();
-        let key = PrivateKeyDer::try_from(key).expect("a key");
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("supported")
-            .with_no_client_auth()
-            .with_single_cert(vec![cert], key)
-            .expect("the key fits");
+        Arc::new(settings(self.server.clone()))
+    }
+
+    /// Settings for a TLS receiver that speaks HTTP/2 alone.
+    pub(crate) fn http2_config(&self) -> Arc<ServerConfig> {
+        let mut config = settings(self.server.clone());
+        config.alpn_protocols = vec![b"h2".to_vec()];
         Arc::new(config)
+    }
+
+    /// Settings for a TLS receiver that nobody should trust.
+    pub(crate) fn flawed_config(&self, flaw: Flaw) -> Arc<ServerConfig> {
+        let mut params = params(ExtendedKeyUsagePurpose::ServerAuth);
+        match flaw {
+            Flaw::Expired => params.not_after = rcgen::date_time_ymd(2024, 1, 1),
+            Flaw::NotYetValid => params.not_before = rcgen::date_time_ymd(3024, 1, 1),
+            Flaw::WrongHost => {
+                params.subject_alt_names = vec![SanType::DnsName("else.example".try_into().expect("a name"))]
+            }
+            Flaw::SelfSigned => {}
+        }
+        let key = KeyPair::generate().expect("a key");
+        let cert = if flaw == Flaw::SelfSigned {
+            params.self_signed(&key)
+        } else {
+            params.signed_by(&key, &self.authority)
+        };
+        Arc::new(settings((cert.expect("signed").der().clone(), key.serialize_der())))
     }
 }
 
-fn issue(ca: &CertifiedIssuer<'_, KeyPair>, usage: ExtendedKeyUsagePurpose) -> (rcgen::Certificate, KeyPair) {
+fn settings((cert, key): (CertificateDer<'static>, Vec<u8>)) -> ServerConfig {
+    let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+    let key = PrivateKeyDer::try_from(key).expect("a key");
+    ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("supported")
+        .with_no_client_auth()
+        .with_single_cert(vec![cert], key)
+        .expect("the key fits")
+}
+
+fn params(usage: ExtendedKeyUsagePurpose) -> CertificateParams {
     let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
     let mut params = CertificateParams::new(names).expect("valid names");
     params.extended_key_usages = vec![usage];
+    params
+}
+
+fn issue(ca: &CertifiedIssuer<'_, KeyPair>, usage: ExtendedKeyUsagePurpose) -> (rcgen::Certificate, KeyPair) {
     let key = KeyPair::generate().expect("a key");
-    let cert = params.signed_by(&key, ca).expect("signed");
+    let cert = params(usage).signed_by(&key, ca).expect("signed");
     (cert, key)
 }

@@ -6,12 +6,13 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufStream};
+use tokio::io::{AsyncWriteExt, BufStream};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
-use super::http::{Parsed, read_message, read_to_close};
+use super::faults::{Fault, Wire};
+use super::http::{Parsed, read_message};
 use super::{free_port, until};
 
 /// One request as it arrived.
@@ -43,31 +44,6 @@ pub(crate) struct Answer {
 enum Kind {
     Http { status: u16, headers: Vec<(String, String)>, body: Vec<u8> },
     Fault(Fault),
-}
-
-/// Answers that no honest receiver gives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fault {
-    /// The connection stays open, and nothing is ever sent.
-    NeverAnswer,
-    /// The connection is closed after the request was read.
-    CloseBeforeAnswer,
-    /// Closed within the status line and headers of a 200.
-    CloseMidHeaders,
-    /// A 200 that promises 1,000 bytes and closes after ten.
-    CloseMidBody,
-    /// A 200 whose headers never end.
-    EndlessHeaders,
-    /// A 200 with a body of 256 MiB.
-    HugeBody,
-    /// The status line of a 200, one byte every 200 ms.
-    SlowHeaders,
-    /// A 200 at once, whose body then drips for ever.
-    SlowBody,
-    /// What is sent is not HTTP.
-    Garbage,
-    /// A 103 before the real answer, a 422.
-    EarlyHints,
 }
 
 impl Answer {
@@ -285,7 +261,7 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, state: Arc<Mute
     }
 }
 
-async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, state: &Mutex<State>) {
+async fn serve(stream: impl Wire, state: &Mutex<State>) {
     let mut stream = BufStream::new(stream);
     while let Ok(Some(parsed)) = read_message(&mut stream).await {
         let mut words = parsed.first_line.split(' ');
@@ -312,7 +288,7 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, state: &Mutex<State>
 
 /// Sends the answer; `true` when the connection can be used again.
 async fn give(
-    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    stream: &mut BufStream<impl Wire>,
     answer: Answer,
     state: &Mutex<State>,
 ) -> std::io::Result<bool> {
@@ -325,7 +301,10 @@ async fn give(
         let _ = gate.wait_for(|open| *open).await;
     }
     match answer.kind {
-        Kind::Fault(fault) => commit(stream, fault, state).await.map(|()| false),
+        Kind::Fault(fault) => {
+            let taken = |bytes| state.lock().expect("lock").huge_bytes += bytes;
+            fault.commit(stream, taken).await.map(|()| false)
+        }
         Kind::Http { status, headers, body } => {
             let mut head = format!("HTTP/1.1 {status} Scripted\r\n");
             for (name, value) in headers {
@@ -341,56 +320,4 @@ async fn give(
             Ok(true)
         }
     }
-}
-
-async fn commit(
-    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
-    fault: Fault,
-    state: &Mutex<State>,
-) -> std::io::Result<()> {
-    match fault {
-        Fault::NeverAnswer => read_to_close(stream).await,
-        Fault::CloseBeforeAnswer => {}
-        Fault::CloseMidHeaders => stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-le").await?,
-        Fault::CloseMidBody => {
-            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n0123456789").await?;
-        }
-        Fault::Garbage => stream.write_all(b"\x00\xff\xfe lorem ipsum\r\n\r\n").await?,
-        Fault::EarlyHints => {
-            stream.write_all(b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n").await?;
-            stream.write_all(b"HTTP/1.1 422 No\r\ncontent-length: 0\r\n\r\n").await?;
-        }
-        Fault::EndlessHeaders => {
-            stream.write_all(b"HTTP/1.1 200 OK\r\n").await?;
-            loop {
-                stream.write_all(b"x-again: and again and again and again\r\n").await?;
-            }
-        }
-        Fault::HugeBody => {
-            const SIZE: usize = 256 * 1024 * 1024;
-            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {SIZE}\r\n\r\n");
-            stream.write_all(head.as_bytes()).await?;
-            let chunk = [b'x'; 64 * 1024];
-            for _ in 0..SIZE / chunk.len() {
-                stream.write_all(&chunk).await?;
-                state.lock().expect("lock").huge_bytes += chunk.len();
-            }
-        }
-        Fault::SlowBody => {
-            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n").await?;
-            loop {
-                stream.write_all(b"x").await?;
-                stream.flush().await?;
-                tokio::time::sleep(Duration::from_millis(200)).await;
-            }
-        }
-        Fault::SlowHeaders => {
-            for byte in b"HTTP/1.1 200 OK\r\nx-slow: a header that takes its time\r\n\r\n" {
-                stream.write_all(&[*byte]).await?;
-                stream.flush().await?;
-                tokio::time::sleep(Duration::from_millis(200)).await;
-            }
-        }
-    }
-    stream.flush().await
 }
