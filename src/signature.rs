@@ -8,6 +8,7 @@ use ring::{
     hmac,
     signature::{Ed25519KeyPair, KeyPair, UnparsedPublicKey},
 };
+use zeroize::Zeroizing;
 
 /// The least and the most bytes of a symmetric secret (Standard Webhooks 1.0, signature scheme).
 pub const SYMMETRIC_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
@@ -39,7 +40,7 @@ enum SigningKey {
 
 impl SigningKey {
     fn parse(secret: &str) -> Result<Self, KeyError> {
-        let decode = |text: &str| STANDARD.decode(text).map_err(|_| KeyError::NotBase64);
+        let decode = |text: &str| STANDARD.decode(text).map(Zeroizing::new).map_err(|_| KeyError::NotBase64);
         if let Some(text) = secret.strip_prefix("whsec_") {
             let bytes = decode(text)?;
             if !SYMMETRIC_BYTES.contains(&bytes.len()) {

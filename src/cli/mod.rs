@@ -27,6 +27,9 @@ use crate::{
     telemetry::{self, LogFormat},
 };
 
+/// What stands for a secret where something is shown.
+const REDACTED: &str = "[redacted]";
+
 /// The exit code for a config that cannot be used (`EX_CONFIG` of sysexits.h).
 const EXIT_BAD_CONFIG: u8 = 78;
 

@@ -7,7 +7,7 @@ use std::{
 
 use clap::Args;
 
-use super::{Failure, Global, body, print, process};
+use super::{Failure, Global, REDACTED, body, print, process};
 use crate::{
     message::{Delivery, Headers, Message, Origin},
     outcome::{self, End, Outcome},
@@ -16,9 +16,6 @@ use crate::{
     subject::Pattern,
     target::Target,
 };
-
-/// What stands for a secret in what is printed.
-const REDACTED: &str = "[redacted]";
 
 /// Send one test request to a target
 ///

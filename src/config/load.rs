@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, ffi::OsString, fs, path::Path};
 
 use config::{Environment, File, FileFormat, Source};
 use serde_json::Value;
+use zeroize::Zeroizing;
 
 use super::{
     check,
@@ -30,7 +31,7 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, LoadError> {
         let unreadable = |cause| LoadError::Unreadable { path: path.to_owned(), cause };
         let format = format_of(path).ok_or_else(|| LoadError::UnknownFormat { path: path.to_owned() })?;
-        let text = fs::read_to_string(path).map_err(unreadable)?;
+        let text = fs::read_to_string(path).map(Zeroizing::new).map_err(unreadable)?;
         build(&text, format, &path.display().to_string(), std::env::vars_os())
     }
 

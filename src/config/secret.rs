@@ -6,6 +6,7 @@ use std::{env, fs, io, path::PathBuf};
 use schemars::JsonSchema;
 use secrecy::SecretString;
 use serde::Deserialize;
+use zeroize::Zeroizing;
 
 use super::field::Written;
 
@@ -57,22 +58,24 @@ pub enum SecretError {
 impl Secret {
     /// The secret itself.
     pub(super) fn resolve(self) -> Result<SecretString, SecretError> {
+        // Every copy made on the way is overwritten when it is dropped; the secret that is kept is as long as it
+        // has to be from the start, so that nothing moves it.
         let text = match self {
-            Self::Literal(text) => text,
+            Self::Literal(text) => Zeroizing::new(text),
             Self::Env { env: name } => match env::var(&name) {
-                Ok(text) => text,
+                Ok(text) => Zeroizing::new(text),
                 Err(env::VarError::NotPresent) => return Err(SecretError::NotSet(name)),
                 Err(env::VarError::NotUnicode(_)) => return Err(SecretError::NotUtf8(name)),
             },
-            Self::File { file: path } => match fs::read_to_string(&path) {
+            Self::File { file: path } => match fs::read_to_string(&path).map(Zeroizing::new) {
                 Ok(text) => {
                     let line = text.strip_suffix('\n').unwrap_or(&text);
-                    line.strip_suffix('\r').unwrap_or(line).to_owned()
+                    Zeroizing::new(line.strip_suffix('\r').unwrap_or(line).to_owned())
                 }
                 Err(cause) => return Err(SecretError::Unreadable { path, cause }),
             },
         };
-        if text.is_empty() { Err(SecretError::Empty) } else { Ok(text.into()) }
+        if text.is_empty() { Err(SecretError::Empty) } else { Ok(text.as_str().into()) }
     }
 }
 

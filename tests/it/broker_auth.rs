@@ -1,11 +1,9 @@
 //! Every way to prove to the broker who we are, and to check who it is.
 
 use async_nats::ConnectOptions;
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use nkeys::KeyPair;
-use serde_json::{Value, json};
 
+use crate::support::accounts::Accounts;
 use crate::support::certs::Certs;
 use crate::support::{Broker, Config, Connector, Receiver, secs};
 
@@ -78,59 +76,18 @@ async fn an_nkey() {
     is_refused(&broker, &format!("nkey_seed = {stranger:?}"), &["uthorization"]).await;
 }
 
-/// A JWT as the broker reads them: claims of `subject`, signed by `issuer`.
-fn jwt(issuer: &KeyPair, subject: &KeyPair, name: &str, nats: Value) -> String {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-    let header = json!({ "typ": "JWT", "alg": "ed25519-nkey" });
-    let claims = json!({
-        "jti": name, "iat": now, "iss": issuer.public_key(), "sub": subject.public_key(), "name": name, "nats": nats,
-    });
-    let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-    let signed = format!("{}.{}", encode(&header), encode(&claims));
-    let signature = URL_SAFE_NO_PAD.encode(issuer.sign(signed.as_bytes()).unwrap());
-    format!("{signed}.{signature}")
-}
-
-fn credentials(account: &KeyPair, name: &str) -> String {
-    let user = KeyPair::new_user();
-    let claims =
-        json!({ "type": "user", "version": 2, "subs": -1, "data": -1, "payload": -1, "pub": {}, "sub": {} });
-    let jwt = jwt(account, &user, name, claims);
-    let seed = user.seed().unwrap();
-    format!(
-        "-----BEGIN NATS USER JWT-----\n{jwt}\n------END NATS USER JWT------\n\n\
-         -----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
-    )
-}
-
 #[tokio::test]
 async fn a_credentials_file() {
-    let (operator, account, system) =
-        (KeyPair::new_operator(), KeyPair::new_account(), KeyPair::new_account());
-    let limits = json!({
-        "subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1, "wildcards": true, "conn": -1,
-        "leaf": -1, "mem_storage": -1, "disk_storage": -1, "streams": -1, "consumer": -1,
-    });
-    let account_claims = json!({ "type": "account", "version": 2, "limits": limits });
-    let system_claims = json!({ "type": "account", "version": 2 });
-    let config = format!(
-        "operator: {}\nsystem_account: {}\nresolver: MEMORY\nresolver_preload: {{\n {}: {}\n {}: {}\n}}",
-        jwt(&operator, &operator, "operator", json!({ "type": "operator", "version": 2 })),
-        system.public_key(),
-        account.public_key(),
-        jwt(&operator, &account, "account", account_claims),
-        system.public_key(),
-        jwt(&operator, &system, "system", system_claims),
-    );
-    let test = ConnectOptions::with_credentials(&credentials(&account, "test")).unwrap();
-    let broker = Broker::start_with(&config, test).await;
+    let accounts = Accounts::new();
+    let test = ConnectOptions::with_credentials(&accounts.credentials("test")).unwrap();
+    let broker = Broker::start_with(&accounts.broker_config(), test).await;
     let file = broker.dir().join("app.creds");
-    std::fs::write(&file, credentials(&account, "app")).unwrap();
+    std::fs::write(&file, accounts.credentials("app")).unwrap();
 
     delivers(&broker, &format!("credentials_file = {file:?}"), &[]).await;
 
     let stranger = broker.dir().join("stranger.creds");
-    std::fs::write(&stranger, credentials(&KeyPair::new_account(), "stranger")).unwrap();
+    std::fs::write(&stranger, Accounts::new().credentials("stranger")).unwrap();
     is_refused(&broker, &format!("credentials_file = {stranger:?}"), &["uthorization"]).await;
 }
 

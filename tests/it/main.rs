@@ -27,4 +27,5 @@ mod rebinding;
 mod requests;
 mod retries;
 mod secrets;
+mod secrets_given;
 mod strangers;

@@ -2,7 +2,7 @@
 //! fails where its path says so. Never used by anything but `natshook dev`.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt::Write,
     io,
     net::SocketAddr,
@@ -13,16 +13,17 @@ use axum::{
     Router,
     body::Bytes,
     extract::{DefaultBodyLimit, State},
-    http::{HeaderMap, Method, StatusCode, Uri},
+    http::{HeaderMap, HeaderName, Method, StatusCode, Uri, header::AUTHORIZATION},
 };
 use tokio::net::TcpListener;
 
 use super::paint::{Paint, body, clock, harmless};
 use crate::{
-    cli::print,
+    cli::{REDACTED, print},
     config::Config,
     request::{WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP},
     signature::SigningKeys,
+    target::Auth,
 };
 
 /// The path that is answered with 503 a few times for each message.
@@ -40,6 +41,8 @@ struct Inbox {
     paint: Paint,
     /// What targets sign with, by the path of their URL.
     keys: HashMap<String, SigningKeys>,
+    /// Headers that hold what targets prove themselves with.
+    secret: HashSet<HeaderName>,
     seen: Mutex<HashMap<String, u32>>,
 }
 
@@ -57,7 +60,12 @@ pub(super) async fn listen(wanted: SocketAddr) -> io::Result<TcpListener> {
 /// Receives for the targets of `config` until the process ends.
 pub(super) fn serve(listener: TcpListener, config: &Config, paint: Paint) {
     let keys = config.targets.iter().map(|t| (t.url.expose().path().to_owned(), t.signing.clone())).collect();
-    let inbox = Arc::new(Inbox { paint, keys, seen: Mutex::default() });
+    let secret = config.targets.iter().filter_map(|target| match &target.auth {
+        Auth::None => None,
+        Auth::Bearer(_) | Auth::Basic(_) => Some(AUTHORIZATION),
+        Auth::Header(name, _) => Some(name.clone()),
+    });
+    let inbox = Arc::new(Inbox { paint, keys, secret: secret.collect(), seen: Mutex::default() });
     let router =
         Router::new().fallback(receive).layer(DefaultBodyLimit::max(BODY_BYTES_MAX)).with_state(inbox);
     tokio::spawn(async move {
@@ -115,11 +123,16 @@ impl Inbox {
         let mut text = format!(
             "\n{} {} answered {code}, {}\n",
             paint.dim(&clock()),
-            paint.bold(&format!("{method} {}", harmless(&uri.to_string()))),
+            // A query may hold a secret as well.
+            paint.bold(&format!("{method} {}", harmless(uri.path()))),
             self.judge(uri.path(), headers, payload)
         );
         for (name, value) in headers {
-            let value = harmless(&String::from_utf8_lossy(value.as_bytes()));
+            let value = if self.secret.contains(name) {
+                REDACTED.to_owned()
+            } else {
+                harmless(&String::from_utf8_lossy(value.as_bytes()))
+            };
             let _ = writeln!(text, "    {}", paint.dim(&format!("{name}: {value}")));
         }
         text.push_str(&body(payload));
@@ -148,7 +161,7 @@ mod tests {
     fn inbox() -> Inbox {
         let keys = SigningKeys::parse(["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]).unwrap();
         let keys = HashMap::from([("/works".to_owned(), keys)]);
-        Inbox { paint: Paint::for_stdout(), keys, seen: Mutex::default() }
+        Inbox { paint: Paint::for_stdout(), keys, secret: HashSet::new(), seen: Mutex::default() }
     }
 
     #[test]
@@ -173,5 +186,18 @@ mod tests {
         assert!(inbox.judge("/works", &headers, b"{}").contains("signature verified"));
         assert!(inbox.judge("/works", &headers, b"{} ").contains("NOT verified"));
         assert!(inbox.judge("/other", &headers, b"{}").contains("no target"));
+    }
+
+    #[test]
+    fn what_targets_prove_themselves_with_is_not_shown() {
+        let key = HeaderName::from_static("x-key");
+        let inbox = Inbox { secret: HashSet::from([AUTHORIZATION, key.clone()]), ..inbox() };
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, "Bearer hunter2".parse().unwrap());
+        headers.insert(key, "hunter2".parse().unwrap());
+        headers.insert("x-source", "shown".parse().unwrap());
+        let uri = Uri::from_static("/works?token=hunter2");
+        let text = inbox.show(&Method::POST, &uri, &headers, b"{}", StatusCode::OK);
+        assert!(text.contains("/works") && text.contains("shown") && !text.contains("hunter2"), "{text}");
     }
 }

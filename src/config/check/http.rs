@@ -6,6 +6,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header::AUTHORIZATION};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
+use zeroize::Zeroizing;
 
 use super::{nats::secret, texts};
 use crate::{
@@ -164,7 +165,8 @@ fn basic(raw: raw::Basic, path: &KeyPath, errors: &mut Errors) -> Option<Auth> {
     if user.contains(|c: char| c == ':' || c.is_control()) {
         errors.add(&path.key("user"), Problem::BasicUser);
     }
-    let pair = STANDARD.encode(format!("{user}:{}", password.expose_secret()));
+    let pair = Zeroizing::new(format!("{user}:{}", password.expose_secret()));
+    let pair = STANDARD.encode(pair.as_bytes());
     sensitive("Basic ", &SecretString::from(pair), path, errors).map(Auth::Basic)
 }
 
@@ -194,7 +196,8 @@ fn sensitive(
     path: &KeyPath,
     errors: &mut Errors,
 ) -> Option<HeaderValue> {
-    let mut value = header_value(&format!("{scheme}{}", secret.expose_secret()), path, errors)?;
+    let text = Zeroizing::new(format!("{scheme}{}", secret.expose_secret()));
+    let mut value = header_value(&text, path, errors)?;
     value.set_sensitive(true);
     Some(value)
 }

@@ -1,6 +1,7 @@
 //! The harness: a real broker, a scripted receiver and the real binary, each bound to 127.0.0.1 and
 //! ended with the test that started it.
 
+pub(crate) mod accounts;
 pub(crate) mod broker;
 pub(crate) mod certs;
 pub(crate) mod config;
