@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT},
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT},
 };
 
 use crate::{
@@ -27,6 +27,8 @@ pub const SUBJECT: HeaderName = HeaderName::from_static("natshook-subject");
 pub const ATTEMPT: HeaderName = HeaderName::from_static("natshook-attempt");
 
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("natshook/", env!("CARGO_PKG_VERSION")));
+/// Any answer will do; some gateways refuse requests that do not say so.
+const ANY: HeaderValue = HeaderValue::from_static("*/*");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// How many headers beyond a target's own a request has at most in the common case.
@@ -88,6 +90,7 @@ impl Template {
     pub fn new(target: &Target) -> Self {
         let mut headers = target.headers.clone();
         headers.entry(USER_AGENT).or_insert(AGENT);
+        headers.entry(ACCEPT).or_insert(ANY);
         match &target.auth {
             Auth::None => {}
             Auth::Bearer(value) | Auth::Basic(value) => {

@@ -10,9 +10,11 @@ use std::{
 const LINES_MAX: usize = 500;
 
 /// Which rooms may name a library. Everybody else goes through them.
-const WHO_KNOWS: [(&str, &[&str]); 5] = [
+const WHO_KNOWS: [(&str, &[&str]); 7] = [
     ("async_nats", &["source"]),
-    ("reqwest", &["sender.rs", "sender", "egress"]),
+    ("hyper", &["sender"]),
+    ("hyper_util", &["sender", "egress"]),
+    ("hyper_rustls", &["sender"]),
     ("h2", &["sender"]),
     ("use config", &["config"]),
     ("axum", &["admin", "cli"]),

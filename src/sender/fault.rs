@@ -1,41 +1,42 @@
 //! Why no answer came: told apart by the types in the error's chain, never by its text.
 
-use std::{error::Error, io, time::Duration};
+use std::{error::Error, io};
 
+use hyper_util::client::legacy;
+
+use super::dial::DialTimeout;
 use crate::{egress::ResolveError, outcome::Fault};
 
-/// The fault behind `error`. `connect_timeout` is the longest that making a connection takes.
-pub(super) fn fault(error: reqwest::Error, connect_timeout: Duration) -> Fault {
-    // The URL may hold secrets.
-    let error = error.without_url();
-    if let Some(error) = cause::<ResolveError>(&error) {
+/// The fault behind `error`. The client's errors name no URL.
+pub(super) fn fault(error: &legacy::Error) -> Fault {
+    if let Some(error) = cause::<ResolveError>(error) {
         return match error {
             ResolveError::Lookup { .. } => Fault::Dns(error.to_string()),
             ResolveError::Refused { .. } => Fault::Egress(error.to_string()),
         };
     }
-    if let Some(error) = cause::<rustls::Error>(&error) {
+    if let Some(error) = cause::<rustls::Error>(error) {
         return Fault::Tls(error.to_string());
     }
-    if error.is_timeout() {
-        return Fault::Timeout(connect_timeout);
+    if let Some(DialTimeout(limit)) = cause(error) {
+        return Fault::Timeout(*limit);
     }
-    match io_kind(&error) {
+    match io_kind(error) {
         Some(io::ErrorKind::ConnectionReset) => {
             Fault::ConnectionLost("the receiver reset the connection".to_owned())
         }
         Some(io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe) => {
             Fault::ConnectionLost("the receiver closed the connection".to_owned())
         }
-        _ if error.is_connect() => Fault::ConnectionRefused(innermost(&error)),
-        _ => Fault::ConnectionLost(innermost(&error)),
+        _ if error.is_connect() => Fault::ConnectionRefused(innermost(error)),
+        _ => Fault::ConnectionLost(innermost(error)),
     }
 }
 
 /// Whether the receiver has said that it did not process the request and will not: a refused stream, or a stream
 /// above the last one that a connection being given up still serves (RFC 9113, 6.8 and 8.7). A connection that just
 /// ends says nothing of the kind.
-pub(super) fn is_unprocessed(error: &reqwest::Error) -> bool {
+pub(super) fn is_unprocessed(error: &legacy::Error) -> bool {
     cause::<h2::Error>(error).is_some_and(|error| {
         error.is_remote()
             && match error.reason() {
