@@ -51,7 +51,7 @@ const HTTP2_HEADERS_MAX: u32 = 64 * 1024;
 const RESENDS_MAX: u32 = 2;
 
 /// The HTTP clients that all targets share: one for each [`Reach`], since the resolver that a client asks is not told
-/// the port. Cheap to clone.
+/// the port. Each has its own pool, so no connection that one made serves the other. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct HttpClient {
     public: Client,
