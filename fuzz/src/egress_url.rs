@@ -28,8 +28,8 @@ pub fn check(bytes: &[u8]) {
         Some(Host::Ipv6(address)) => assert!(is_public_v6(address), "{url}"),
         Some(Host::Domain(name)) => {
             // The client dials what reads as an address without asking the resolver.
-            let bare = name.trim_end_matches('.').trim_start_matches('[').trim_end_matches(']');
-            assert!(bare.parse::<IpAddr>().is_err(), "{url}");
+            let rooted = name.strip_suffix('.').unwrap_or(name);
+            assert!(name.parse::<IpAddr>().is_err() && rooted.parse::<IpAddr>().is_err(), "{url}");
         }
         None => panic!("a web address without a host: {url}"),
     }

@@ -11,8 +11,11 @@ pub mod retry_after;
 pub mod retry_headers;
 pub mod subject_matching;
 
+/// Takes any bytes, and panics when they break the law.
+pub type Law = fn(&[u8]);
+
 /// Every target by its name, which is also the name of its corpus.
-pub const ALL: [(&str, fn(&[u8])); 6] = [
+pub const ALL: [(&str, Law); 6] = [
     ("config_text", config_text::check),
     ("egress_url", egress_url::check),
     ("request_headers", request_headers::check),

@@ -81,7 +81,8 @@ async fn addresses(guard: &Arc<Guard>, target: &Target) -> Result<String, String
     let judged = match url.host() {
         Some(Host::Domain(name)) => {
             let resolver = GuardedResolver::new(Arc::clone(guard), reach);
-            resolver.judge(name).await.map_err(|error| error.to_string())?
+            let judged = resolver.judge(name).await.map_err(|error| error.to_string())?;
+            judged.into_iter().map(|(address, verdict)| (address.ip(), verdict)).collect()
         }
         Some(Host::Ipv4(address)) => vec![(address.into(), guard.check_address(address.into(), reach))],
         Some(Host::Ipv6(address)) => vec![(address.into(), guard.check_address(address.into(), reach))],

@@ -25,8 +25,8 @@ pub struct Guard {
     pub ports: Vec<u16>,
 }
 
-/// How far a URL may reach, by its port. A connection's scheme, host and port are its place in the pool of idle
-/// connections, so one that was made with one reach never serves a URL of the other.
+/// How far a URL may reach, by its scheme and port. These and the host are a connection's place in the pool of idle
+/// ones, so one that was made with one reach never serves a URL of the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
     /// Public addresses and the ranges of `egress.allow`: the port is one of `egress.ports`.

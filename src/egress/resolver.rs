@@ -3,7 +3,7 @@
 
 use std::{
     future::Future,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -58,13 +58,13 @@ impl GuardedResolver {
     ///
     /// # Errors
     /// [`ResolveError::Lookup`]: the name has none.
-    pub async fn judge(&self, host: &str) -> Result<Vec<(IpAddr, Verdict)>, ResolveError> {
+    pub async fn judge(&self, host: &str) -> Result<Vec<(SocketAddr, Verdict)>, ResolveError> {
         let lookup = |cause| ResolveError::Lookup { host: host.to_owned(), cause };
-        let mut judged: Vec<(IpAddr, Verdict)> = Vec::new();
-        for found in tokio::net::lookup_host((host, 0)).await.map_err(lookup)? {
-            let address = found.ip();
+        let mut judged: Vec<(SocketAddr, Verdict)> = Vec::new();
+        // The client puts the URL's port in the place of 0.
+        for address in tokio::net::lookup_host((host, 0)).await.map_err(lookup)? {
             if !judged.iter().any(|(known, _)| *known == address) {
-                judged.push((address, self.guard.check_address(address, self.reach)));
+                judged.push((address, self.guard.check_address(address.ip(), self.reach)));
             }
         }
         if judged.is_empty() {
@@ -82,8 +82,7 @@ impl GuardedResolver {
         let mut allowed = Vec::new();
         for (address, verdict) in self.judge(host).await? {
             match verdict {
-                // The client puts the URL's port in the place of 0.
-                Ok(_) => allowed.push(SocketAddr::new(address, 0)),
+                Ok(_) => allowed.push(address),
                 Err(refused) => refusal = refusal.or(Some(refused)),
             }
         }

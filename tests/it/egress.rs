@@ -211,7 +211,8 @@ proptest! {
             && let Some(Host::Domain(name)) = url.host()
         {
             prop_assert!(name.parse::<IpAddr>().is_err(), "{name}");
-            prop_assert!(name.trim_end_matches('.').parse::<IpAddr>().is_err(), "{name}");
+            let rooted = name.strip_suffix('.').unwrap_or(name);
+            prop_assert!(rooted.parse::<IpAddr>().is_err(), "{name}");
         }
     }
 }
