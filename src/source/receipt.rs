@@ -6,7 +6,7 @@ use async_nats::Subject;
 use bytes::Bytes;
 
 use super::broker::Broker;
-use crate::message::Delivery;
+use crate::{failpoint::Failpoint, message::Delivery};
 
 /// A delivery as it comes in, with the receipt by which it is acked.
 #[derive(Debug)]
@@ -42,7 +42,9 @@ impl Receipt {
 
     /// The message is settled; the broker may forget it.
     pub async fn ack(&self) {
+        Failpoint::BeforeAck.pass();
         self.say(Bytes::from_static(b"+ACK")).await;
+        Failpoint::AfterAck.pass();
     }
 
     /// Work goes on: the broker starts its `ack_wait` again.
