@@ -12,8 +12,11 @@ mod support;
 
 mod books;
 mod campaign;
+mod frames;
 mod ledger;
+mod proxy;
 mod rig;
 mod sink;
 
 mod crashes;
+mod links;
