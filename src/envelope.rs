@@ -55,6 +55,8 @@ pub struct Waiting {
     pub target: String,
     /// When the next attempt is due.
     pub not_before: SystemTime,
+    /// At which sequence the retry queue holds this copy of it.
+    pub copy: u64,
 }
 
 /// Why a message in the retry queue is not a delivery: nobody but natshook should write there.
@@ -141,6 +143,11 @@ pub fn read_waiting(stored: Message) -> Result<Waiting, UnreadableError> {
         return Err(UnreadableError::Bad(STREAM));
     }
     let origin = Origin::Stored { stream, sequence: number(headers, SEQUENCE)? };
+    let copy = match stored.origin {
+        Origin::Stored { sequence, .. } => sequence,
+        // No stream counts it, so there is one copy.
+        Origin::Passing { .. } => 0,
+    };
     let failed = match NonZeroU32::new(number(headers, ATTEMPTS)?) {
         None => None,
         Some(attempts) => Some(Failed {
@@ -154,7 +161,7 @@ pub fn read_waiting(stored: Message) -> Result<Waiting, UnreadableError> {
     };
     let message =
         Message { subject, payload: stored.payload, headers: originals(&stored.headers), origin, published };
-    Ok(Waiting { delivery: Delivery { message, failed }, target, not_before })
+    Ok(Waiting { delivery: Delivery { message, failed }, target, not_before, copy })
 }
 
 /// `<stream>:<sequence>:<target>:<end>`: the broker stores a second message of the same id only once.
@@ -346,7 +353,7 @@ mod tests {
             let not_before = UNIX_EPOCH + Duration::from_secs(seconds + 30);
             let headers = waiting_headers(&delivery, "a", not_before);
             let read = read_waiting(stored(headers, delivery.message.payload.clone())).unwrap();
-            prop_assert_eq!(read, Waiting { delivery, target: "a".into(), not_before });
+            prop_assert_eq!(read, Waiting { delivery, target: "a".into(), not_before, copy: 1 });
         }
 
         #[test]
