@@ -6,20 +6,12 @@ use std::time::Instant;
 use natshook::failpoint::Failpoint;
 
 use crate::campaign::{campaign, messages};
-use crate::rig::{CONCURRENCY, Rig};
+use crate::rig::Rig;
 use crate::support::connector::binary;
 use crate::support::{Connector, secs};
 
 /// How often natshook is ended in a run.
 const ENDS: usize = 3;
-
-/// For each target and kill: what was in flight, and as much again that had been answered and whose ack was not
-/// written yet.
-const DUPLICATES_PER_KILL: usize = 2 * CONCURRENCY;
-
-fn kill_bound(rig: &Rig, kills: usize) -> usize {
-    DUPLICATES_PER_KILL * rig.targets() * kills
-}
 
 #[tokio::test]
 async fn with_no_fault_every_message_is_sent_once() {
@@ -44,7 +36,7 @@ async fn killed_at_random_moments_natshook_loses_nothing() {
             rig.nothing_was_acked_early().await;
             natshook = Connector::start(&config).await;
         }
-        rig.close(&natshook, kill_bound(&rig, ENDS), Some(Instant::now())).await
+        rig.close(&natshook, rig.repeats(ENDS), Some(Instant::now())).await
     })
     .await;
 }
@@ -63,7 +55,7 @@ async fn killed_while_a_request_is_under_way_natshook_loses_nothing() {
             rig.nothing_was_acked_early().await;
             natshook = Connector::start(&config).await;
         }
-        rig.close(&natshook, kill_bound(&rig, ENDS), Some(Instant::now())).await
+        rig.close(&natshook, rig.repeats(ENDS), Some(Instant::now())).await
     })
     .await;
 }
@@ -142,7 +134,7 @@ async fn killed_at(point: Failpoint, place: &str) {
             rig.nothing_was_acked_early().await;
         }
         let natshook = Connector::start(&config).await;
-        rig.close(&natshook, kill_bound(&rig, 2), Some(Instant::now())).await
+        rig.close(&natshook, rig.repeats(2), Some(Instant::now())).await
     })
     .await;
 }

@@ -137,11 +137,6 @@ impl Ledger {
         self.seen.get(&key).is_some_and(|seen| seen.accepted.is_some())
     }
 
-    /// How many of a target's messages were accepted.
-    pub(crate) fn accepted_by(&self, target: usize) -> usize {
-        self.seen.iter().filter(|((of, _), seen)| *of == target && seen.accepted.is_some()).count()
-    }
-
     /// How many messages were accepted or refused within `span` before `end`.
     pub(crate) fn ended_within(&self, span: Duration, end: Instant) -> usize {
         let ends = self.seen.values().filter_map(|seen| seen.accepted.or(seen.refused));
@@ -159,9 +154,9 @@ impl Ledger {
         self.published.len()
     }
 
-    /// How many of them the receivers mean to refuse.
-    pub(crate) fn count_refused(&self) -> usize {
-        self.published.values().filter(|published| published.fate == Fate::Refused).count()
+    /// How many of them the receivers mean to treat so.
+    pub(crate) fn count(&self, fate: Fate) -> usize {
+        self.published.values().filter(|published| published.fate == fate).count()
     }
 
     /// How long after `end` the last delivery of what had been published by then came to its end.
@@ -172,8 +167,17 @@ impl Ledger {
         ends.max().map_or(Duration::ZERO, |last| last.saturating_duration_since(end))
     }
 
-    /// Adds it all up for `targets` targets that were to get every message, and the dead letters there are.
-    pub(crate) fn tally(&self, targets: usize, dead_letters: &HashSet<Key>) -> Tally {
+    /// What the receivers saw of the deliveries that were neither accepted nor are in `ended`, for whoever has to find
+    /// out why.
+    pub(crate) fn lost(&self, targets: usize, ended: &HashSet<Key>) -> Vec<String> {
+        let keys = (0..targets).flat_map(|target| self.published.keys().map(move |number| (target, *number)));
+        let lost = keys.filter(|key| !self.is_accepted(*key) && !ended.contains(key));
+        lost.map(|key| format!("{key:?} {:?} {:?}", self.published[&key.1], self.seen.get(&key))).collect()
+    }
+
+    /// Adds it all up for `targets` targets that were to get every message, and the dead letters there are. What was
+    /// `taken` out of natshook's hands is not lost by it.
+    pub(crate) fn tally(&self, targets: usize, dead_letters: &HashSet<Key>, taken: &HashSet<Key>) -> Tally {
         let mut tally = Tally { duplicates: self.duplicates, ..Tally::default() };
         for key in (0..targets).flat_map(|target| self.published.keys().map(move |number| (target, *number)))
         {
@@ -181,7 +185,7 @@ impl Ledger {
             let (delivered, dead) = (self.is_accepted(key), dead_letters.contains(&key));
             tally.delivered += usize::from(delivered);
             tally.dead_lettered += usize::from(dead);
-            tally.lost += usize::from(!delivered && !dead);
+            tally.lost += usize::from(!delivered && !dead && !taken.contains(&key));
         }
         tally
     }
@@ -209,7 +213,7 @@ mod tests {
         ledger.answered((0, 1), 200);
         ledger.requested((0, 3), 1);
         ledger.answered((0, 3), 500);
-        let tally = ledger.tally(1, &HashSet::from([(0, 2)]));
+        let tally = ledger.tally(1, &HashSet::from([(0, 2)]), &HashSet::new());
         let expected = Tally { messages: 3, delivered: 1, dead_lettered: 1, lost: 1, duplicates: 0 };
         assert_eq!(tally, expected);
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::campaign::{Run, campaign, messages};
 use crate::proxy::{Link, Proxy};
-use crate::rig::{CONCURRENCY, Rig};
+use crate::rig::Rig;
 use crate::support::{Config, Connector, millis, secs};
 
 /// How often a link is broken in a run, unless it is slow all the time.
@@ -53,10 +53,7 @@ async fn broken(seed: u64, between: Between, link: Link, times: usize, lasts: Du
         tokio::time::sleep(lasts).await;
         proxy.set(Link::Passes);
     }
-    let bound = times * rig.targets() * CONCURRENCY;
-    // Acks that were written to the lost connection are lost as well.
-    let bound = if between == Between::Broker { 2 * bound } else { bound };
-    rig.close(&natshook, bound, Some(Instant::now())).await
+    rig.close(&natshook, rig.repeats(times), Some(Instant::now())).await
 }
 
 #[tokio::test]

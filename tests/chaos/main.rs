@@ -18,5 +18,8 @@ mod proxy;
 mod rig;
 mod sink;
 
+mod acks;
+mod brokers;
 mod crashes;
 mod links;
+mod own_streams;

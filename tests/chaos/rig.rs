@@ -1,7 +1,7 @@
 //! What every run has: receivers with their ledger, the broker's books, messages to publish, and the end, where the
 //! invariants are held against both. The faults are the sentences' own.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use futures_util::{StreamExt, stream};
 
 use crate::books::Books;
 use crate::campaign::Run;
-use crate::ledger::{Fate, Numbered};
+use crate::ledger::{Fate, Key, Numbered};
 use crate::sink::{SECRET, Sink};
 use crate::support::{Broker, Config, Connector, millis, secs, until};
 
@@ -33,13 +33,22 @@ pub(crate) struct Rig {
     pub(crate) sink: Sink,
     targets: usize,
     published: Cell<u64>,
+    /// The dead letters and the waiting deliveries that the test itself took out of natshook's streams.
+    taken: RefCell<(HashSet<Key>, HashSet<Key>)>,
 }
 
 impl Rig {
     /// `client` is the test's own way to the broker, which no fault lies on.
     pub(crate) async fn new(client: Client, seed: u64, targets: usize) -> Self {
         let sink = Sink::start(targets, LATENCY).await;
-        Self { seed, books: Books::new(client), sink, targets, published: Cell::new(0) }
+        Self {
+            seed,
+            books: Books::new(client),
+            sink,
+            targets,
+            published: Cell::new(0),
+            taken: RefCell::default(),
+        }
     }
 
     /// A broker of its own, and two targets.
@@ -167,9 +176,11 @@ impl Rig {
     ) -> Run {
         self.settle().await;
         let letters = self.books.dead_letters().await;
-        let dead: HashSet<_> = letters.iter().copied().collect();
+        let mut dead: HashSet<_> = letters.iter().copied().collect();
         let seed = self.seed;
         assert_eq!(letters.len(), dead.len(), "seed {seed}: a dead letter is stored once");
+        let taken = self.taken.borrow();
+        dead.extend(&taken.0);
         let memory = natshook.peak_memory_mib();
         assert!(memory <= MEMORY_MAX_MIB, "seed {seed}: natshook took {memory} MiB");
         self.sink.ledger(|ledger| {
@@ -179,16 +190,30 @@ impl Rig {
                 self.published.get(),
                 "seed {seed}: all were published"
             );
-            let tally = ledger.tally(self.targets, &dead);
-            assert_eq!(tally.lost, 0, "seed {seed}: {tally:?}");
-            let refused = ledger.count_refused() * self.targets;
+            let tally = ledger.tally(self.targets, &dead, &taken.1);
+            let ended = dead.union(&taken.1).copied().collect();
+            assert_eq!(tally.lost, 0, "seed {seed}: {tally:?}: {:#?}", ledger.lost(self.targets, &ended));
+            let refused = ledger.count(Fate::Refused) * self.targets;
             assert_eq!(tally.dead_lettered, refused, "seed {seed}: only what was refused is a dead letter");
             assert!(tally.duplicates <= bound, "seed {seed}: {tally:?}, {bound} duplicates allowed");
             Run { tally, bound, recovery: fault_ended.map(|end| ledger.recovered_after(end)) }
         })
     }
 
-    pub(crate) fn targets(&self) -> usize {
-        self.targets
+    /// Notes what natshook's own streams hold, which the test is about to delete: natshook has not lost that.
+    pub(crate) async fn note_taken(&self) {
+        let letters = self.books.dead_letters().await;
+        let waiting = self.books.waiting().await;
+        let mut taken = self.taken.borrow_mut();
+        taken.0.extend(letters);
+        taken.1.extend(waiting);
+    }
+
+    /// The most requests that `faults` faults may repeat. Each catches at most twice the concurrency of deliveries for
+    /// each target: as many in flight, and as many more that were taken ahead or whose ack had not arrived yet. Where
+    /// one of them fails first, its retry may be repeated as well.
+    pub(crate) fn repeats(&self, faults: usize) -> usize {
+        let failing = self.sink.ledger(|ledger| ledger.count(Fate::FailsOnce)) * self.targets;
+        faults * self.targets * 2 * CONCURRENCY + if faults == 0 { 0 } else { failing }
     }
 }
