@@ -52,17 +52,6 @@ impl Books {
         Some(self.context.get_stream(stream).await.ok()?.cached_info().state.messages)
     }
 
-    /// Whether all targets have settled all there is, and nothing waits in the retry queue.
-    pub(crate) async fn all_settled(&self, targets: usize) -> bool {
-        for target in 0..targets {
-            let standing = self.consumer(EVENTS, &format!("natshook-{target}")).await;
-            if !standing.is_some_and(|standing| standing.pending == 0 && standing.unacked == 0) {
-                return false;
-            }
-        }
-        self.count(RETRY_QUEUE).await == Some(0)
-    }
-
     /// Which deliveries wait in the retry queue.
     pub(crate) async fn waiting(&self) -> HashSet<Key> {
         self.held(RETRY_QUEUE).await.iter().filter_map(key).collect()

@@ -25,7 +25,6 @@ async fn a_killed_broker_loses_nothing() {
             broker.restart().await;
         }
         let ended = Instant::now();
-        rig.settle().await;
         rig.close(&natshook, rig.repeats(2) + forgotten, Some(ended)).await
     })
     .await;
@@ -46,7 +45,6 @@ async fn a_broker_that_stands_still_loses_nothing() {
             Instant::now()
         };
         let ((), ended) = tokio::join!(rig.publish(messages(), secs(2)), pausing);
-        rig.settle().await;
         rig.close(&natshook, rig.repeats(1), Some(ended)).await
     })
     .await;

@@ -14,8 +14,7 @@ pub(crate) struct Run {
     pub(crate) tally: Tally,
     /// The most duplicates that there may be.
     pub(crate) bound: usize,
-    /// From the end of the fault to the end of the last delivery that it may have held up; `None` where the fault
-    /// lasts from beginning to end.
+    /// From the end of the fault until everything was settled; `None` where it lasts from beginning to end.
     pub(crate) recovery: Option<Duration>,
 }
 
@@ -71,13 +70,17 @@ fn row(fault: &str, runs: &[Run]) -> String {
             format!("{:.1} s / {:.1} s", median.as_secs_f64(), max.as_secs_f64())
         }
     };
+    let lost = match sum(|run| run.tally.taken) {
+        0 => sum(|run| run.tally.lost).to_string(),
+        taken => format!("{} (+{taken} *)", sum(|run| run.tally.lost)),
+    };
     format!(
         "| {fault} | {} | {} | {} | {} | {} | {} | {} | {recovery} |\n",
         runs.len(),
         sum(|run| run.tally.messages),
         sum(|run| run.tally.delivered),
         sum(|run| run.tally.dead_lettered),
-        sum(|run| run.tally.lost),
+        lost,
         sum(|run| run.tally.duplicates),
         sum(|run| run.bound),
     )

@@ -53,7 +53,6 @@ impl Numbered {
 struct Published {
     fate: Fate,
     sequence: u64,
-    at: Instant,
 }
 
 /// What a receiver saw of one delivery.
@@ -74,7 +73,7 @@ pub(crate) struct Ledger {
     published: HashMap<u64, Published>,
     seen: HashMap<Key, Seen>,
     duplicates: usize,
-    requests: usize,
+    requests: HashMap<usize, usize>,
     wrongs: Vec<String>,
 }
 
@@ -86,20 +85,22 @@ pub(crate) struct Tally {
     pub(crate) delivered: usize,
     pub(crate) dead_lettered: usize,
     pub(crate) lost: usize,
+    /// Gone, and not by natshook's doing.
+    pub(crate) taken: usize,
     pub(crate) duplicates: usize,
 }
 
 impl Ledger {
     /// The stream confirmed a message.
     pub(crate) fn published(&mut self, message: Numbered, sequence: u64) {
-        let published = Published { fate: message.fate, sequence, at: Instant::now() };
+        let published = Published { fate: message.fate, sequence };
         self.published.insert(message.number, published);
     }
 
     /// A request has come. A duplicate is one that repeats an attempt that has come before, or that comes although the
     /// receiver had accepted the message.
     pub(crate) fn requested(&mut self, key: Key, attempt: u64) {
-        self.requests += 1;
+        *self.requests.entry(key.0).or_default() += 1;
         let seen = self.seen.entry(key).or_default();
         if attempt <= seen.attempt || seen.accepted.is_some() {
             self.duplicates += 1;
@@ -130,7 +131,12 @@ impl Ledger {
 
     /// All requests of all receivers.
     pub(crate) fn requests(&self) -> usize {
-        self.requests
+        self.requests.values().sum()
+    }
+
+    /// All requests to one target.
+    pub(crate) fn requests_to(&self, target: usize) -> usize {
+        self.requests.get(&target).copied().unwrap_or_default()
     }
 
     pub(crate) fn is_accepted(&self, key: Key) -> bool {
@@ -159,20 +165,10 @@ impl Ledger {
         self.published.values().filter(|published| published.fate == fate).count()
     }
 
-    /// How long after `end` the last delivery of what had been published by then came to its end.
-    pub(crate) fn recovered_after(&self, end: Instant) -> Duration {
-        let before = |(_, number): &&Key| self.published.get(number).is_some_and(|p| p.at <= end);
-        let ends = self.seen.iter().filter(|(key, _)| before(key));
-        let ends = ends.filter_map(|(_, seen)| seen.accepted.or(seen.refused));
-        ends.max().map_or(Duration::ZERO, |last| last.saturating_duration_since(end))
-    }
-
-    /// What the receivers saw of the deliveries that were neither accepted nor are in `ended`, for whoever has to find
-    /// out why.
-    pub(crate) fn lost(&self, targets: usize, ended: &HashSet<Key>) -> Vec<String> {
-        let keys = (0..targets).flat_map(|target| self.published.keys().map(move |number| (target, *number)));
-        let lost = keys.filter(|key| !self.is_accepted(*key) && !ended.contains(key));
-        lost.map(|key| format!("{key:?} {:?} {:?}", self.published[&key.1], self.seen.get(&key))).collect()
+    /// The deliveries to a target that were neither accepted nor are among `ended`, with the message's sequence.
+    pub(crate) fn unended(&self, target: usize, ended: &HashSet<Key>) -> Vec<(Key, u64)> {
+        let keys = self.published.iter().map(|(number, published)| ((target, *number), published.sequence));
+        keys.filter(|(key, _)| !self.is_accepted(*key) && !ended.contains(key)).collect()
     }
 
     /// Adds it all up for `targets` targets that were to get every message, and the dead letters there are. What was
@@ -185,7 +181,9 @@ impl Ledger {
             let (delivered, dead) = (self.is_accepted(key), dead_letters.contains(&key));
             tally.delivered += usize::from(delivered);
             tally.dead_lettered += usize::from(dead);
-            tally.lost += usize::from(!delivered && !dead && !taken.contains(&key));
+            let is_taken = taken.contains(&key);
+            tally.lost += usize::from(!delivered && !dead && !is_taken);
+            tally.taken += usize::from(!delivered && !dead && is_taken);
         }
         tally
     }
@@ -214,7 +212,8 @@ mod tests {
         ledger.requested((0, 3), 1);
         ledger.answered((0, 3), 500);
         let tally = ledger.tally(1, &HashSet::from([(0, 2)]), &HashSet::new());
-        let expected = Tally { messages: 3, delivered: 1, dead_lettered: 1, lost: 1, duplicates: 0 };
+        let expected =
+            Tally { messages: 3, delivered: 1, dead_lettered: 1, lost: 1, taken: 0, duplicates: 0 };
         assert_eq!(tally, expected);
     }
 

@@ -12,6 +12,8 @@ mod support;
 
 mod books;
 mod campaign;
+mod clock;
+mod cluster;
 mod frames;
 mod ledger;
 mod proxy;
@@ -20,6 +22,9 @@ mod sink;
 
 mod acks;
 mod brokers;
+mod clusters;
 mod crashes;
 mod links;
 mod own_streams;
+mod sick_targets;
+mod source_limits;

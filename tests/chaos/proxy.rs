@@ -70,16 +70,20 @@ struct Rules {
 impl Proxy {
     /// A way to the port `to` of this machine.
     pub(crate) async fn start(to: u16) -> Self {
-        Self::start_with(to, None).await
+        Self::listen(free_port(), to, None).await
+    }
+
+    /// The same, where nobody has listened so far.
+    pub(crate) async fn start_on(port: u16, to: u16) -> Self {
+        Self::listen(port, to, None).await
     }
 
     /// A way to a nats-server on which single frames can be lost or delayed.
     pub(crate) async fn filtering(to: u16, way: Way, filter: Filter) -> Self {
-        Self::start_with(to, Some((way, filter))).await
+        Self::listen(free_port(), to, Some((way, filter))).await
     }
 
-    async fn start_with(to: u16, filter: Option<(Way, Filter)>) -> Self {
-        let port = free_port();
+    async fn listen(port: u16, to: u16, filter: Option<(Way, Filter)>) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("the port is free");
         let link = watch::Sender::new(Link::Passes);
         let rules = Rules { to, link: link.subscribe(), filter };

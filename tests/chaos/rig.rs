@@ -12,6 +12,7 @@ use crate::books::Books;
 use crate::campaign::Run;
 use crate::ledger::{Fate, Key, Numbered};
 use crate::sink::{SECRET, Sink};
+use crate::support::broker::{EVENTS, RETRY_QUEUE};
 use crate::support::{Broker, Config, Connector, millis, secs, until};
 
 /// All targets get what is published here.
@@ -64,14 +65,24 @@ impl Rig {
     }
 
     /// Adds the targets, which are reached at `port`; each has `more` lines.
-    pub(crate) fn with_targets(&self, mut config: Config, port: u16, more: &str) -> Config {
+    pub(crate) fn with_targets(&self, config: Config, port: u16, more: &str) -> Config {
+        self.with_targets_at(config, |_| port, more)
+    }
+
+    /// The same, with a port for each target.
+    pub(crate) fn with_targets_at(
+        &self,
+        mut config: Config,
+        port: impl Fn(usize) -> u16,
+        more: &str,
+    ) -> Config {
         let delays = "\"1s\", \"1s\", \"2s\", \"2s\"".to_owned() + &", \"3s\"".repeat(40);
         for target in 0..self.targets {
             let text = format!(
                 "concurrency = {CONCURRENCY}\ntimeout = \"5s\"\nsigning = {{ secrets = [{SECRET:?}] }}\n\
                  retry = {{ delays = [{delays}] }}\n{more}"
             );
-            let url = format!("http://127.0.0.1:{port}/{target}");
+            let url = format!("http://127.0.0.1:{}/{target}", port(target));
             config = config.target(&target.to_string(), SUBJECT, &url, &text);
         }
         config
@@ -161,7 +172,7 @@ impl Rig {
             if due {
                 looked = Instant::now();
             }
-            due && self.books.all_settled(self.targets).await
+            due && self.all_is_settled().await
         })
         .await;
     }
@@ -175,6 +186,7 @@ impl Rig {
         fault_ended: Option<Instant>,
     ) -> Run {
         self.settle().await;
+        let recovery = fault_ended.map(|ended| ended.elapsed());
         let letters = self.books.dead_letters().await;
         let mut dead: HashSet<_> = letters.iter().copied().collect();
         let seed = self.seed;
@@ -191,12 +203,13 @@ impl Rig {
                 "seed {seed}: all were published"
             );
             let tally = ledger.tally(self.targets, &dead, &taken.1);
-            let ended = dead.union(&taken.1).copied().collect();
-            assert_eq!(tally.lost, 0, "seed {seed}: {tally:?}: {:#?}", ledger.lost(self.targets, &ended));
+            let ended: HashSet<_> = dead.union(&taken.1).copied().collect();
+            let lost: Vec<_> = (0..self.targets).flat_map(|target| ledger.unended(target, &ended)).collect();
+            assert_eq!(tally.lost, 0, "seed {seed}: {tally:?}: {lost:?}");
             let refused = ledger.count(Fate::Refused) * self.targets;
             assert_eq!(tally.dead_lettered, refused, "seed {seed}: only what was refused is a dead letter");
             assert!(tally.duplicates <= bound, "seed {seed}: {tally:?}, {bound} duplicates allowed");
-            Run { tally, bound, recovery: fault_ended.map(|end| ledger.recovered_after(end)) }
+            Run { tally, bound, recovery }
         })
     }
 
@@ -207,6 +220,32 @@ impl Rig {
         let mut taken = self.taken.borrow_mut();
         taken.0.extend(letters);
         taken.1.extend(waiting);
+    }
+
+    /// These deliveries are gone, and not by natshook's doing.
+    pub(crate) fn note_gone(&self, keys: impl Iterator<Item = Key>) {
+        self.taken.borrow_mut().1.extend(keys);
+    }
+
+    /// What was published to a target and has come to no end, with its sequence in the stream.
+    pub(crate) async fn unended(&self, target: usize) -> Vec<(Key, u64)> {
+        let dead: HashSet<_> = self.books.dead_letters().await.into_iter().collect();
+        self.sink.ledger(|ledger| ledger.unended(target, &dead))
+    }
+
+    /// Whether all that the source stream holds is settled; retries may wait.
+    pub(crate) async fn sources_are_settled(&self, targets: impl Iterator<Item = usize>) -> bool {
+        for target in targets {
+            let standing = self.books.consumer(EVENTS, &format!("natshook-{target}")).await;
+            if !standing.is_some_and(|standing| standing.pending == 0 && standing.unacked == 0) {
+                return false;
+            }
+        }
+        true
+    }
+
+    async fn all_is_settled(&self) -> bool {
+        self.sources_are_settled(0..self.targets).await && self.books.count(RETRY_QUEUE).await == Some(0)
     }
 
     /// The most requests that `faults` faults may repeat. Each catches at most twice the concurrency of deliveries for
