@@ -160,6 +160,11 @@ impl Ledger {
         self.published.len()
     }
 
+    /// Whether that is what the receivers mean to do with a message.
+    pub(crate) fn is(&self, number: u64, fate: Fate) -> bool {
+        self.published.get(&number).is_some_and(|published| published.fate == fate)
+    }
+
     /// How many of them the receivers mean to treat so.
     pub(crate) fn count(&self, fate: Fate) -> usize {
         self.published.values().filter(|published| published.fate == fate).count()
