@@ -85,6 +85,15 @@ pub fn waiting_headers(delivery: &Delivery, target: &str, not_before: SystemTime
     Headers(headers)
 }
 
+/// The headers under which `waiting` is stored anew. The id names the copy that is replaced: under an id that an earlier
+/// copy had, the broker would take this one for a duplicate and drop it.
+#[must_use]
+pub fn renewed_headers(waiting: &Waiting) -> Headers {
+    let mut headers = waiting_headers(&waiting.delivery, &waiting.target, waiting.not_before);
+    headers.append_to_id(&format!(":after-{}", waiting.copy));
+    headers
+}
+
 /// The headers under which `delivery` to `target` is stored as a dead letter.
 #[must_use]
 pub fn dead_letter_headers(delivery: &Delivery, target: &str, reason: Reason) -> Headers {
@@ -339,6 +348,19 @@ mod tests {
         assert_eq!(headers.get(REASON), Some("attempts_exhausted"));
         let note = "omitted: 109 bytes are more than the server takes; they are in stream EVENTS at 9";
         assert_eq!(headers.get(HEADERS), Some(note));
+    }
+
+    #[test]
+    fn each_copy_of_a_waiting_delivery_is_renewed_under_an_id_of_its_own() {
+        let waiting = |copy| Waiting {
+            delivery: delivery(vec![], 1, 5),
+            target: "a".into(),
+            not_before: UNIX_EPOCH,
+            copy,
+        };
+        let id = |copy| renewed_headers(&waiting(copy)).get(MESSAGE_ID_HEADER).map(str::to_owned);
+        assert_eq!(id(7).as_deref(), Some("EVENTS:9:a:1:after-7"));
+        assert_ne!(id(7), id(8));
     }
 
     proptest! {

@@ -54,15 +54,13 @@ impl RetryQueue {
     }
 
     /// Stores `waiting` again under an id of its own, with everything else as it was. A delivery that was handed
-    /// out often without being attempted gets a new life so, and its count of hand-outs keeps its meaning. The id
-    /// names the copy that is replaced: under an id that an earlier copy had, the broker would drop this one.
+    /// out often without being attempted gets a new life so, and its count of hand-outs keeps its meaning.
     ///
     /// # Errors
     /// It is not stored, or nobody knows; trying again is safe.
     pub async fn renew(&self, waiting: &Waiting) -> Result<(), StoreError> {
         let Self::Stream(stream) = self else { return Ok(()) };
-        let mut headers = envelope::waiting_headers(&waiting.delivery, &waiting.target, waiting.not_before);
-        headers.append_to_id(&format!(":after-{}", waiting.copy));
+        let headers = envelope::renewed_headers(waiting);
         stream.store(&waiting.target, headers, waiting.delivery.message.payload.clone()).await
     }
 }
