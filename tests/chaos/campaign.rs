@@ -42,7 +42,7 @@ fn seeds() -> usize {
 
 /// Runs `one` for each seed and writes the row. `place` orders the rows.
 pub(crate) async fn campaign(place: &str, fault: &str, one: impl AsyncFn(u64) -> Run) {
-    let at_once = setting("NATSHOOK_CHAOS_AT_ONCE", 4);
+    let at_once = setting("NATSHOOK_CHAOS_AT_ONCE", 3);
     let runs = stream::iter(1..=seeds() as u64).map(|seed| {
         let run = one(seed);
         async move {
