@@ -15,7 +15,7 @@ FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 with_server = server=$$(scripts/provision) && NATSHOOK_NATS_SERVER="$$server"
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-brokers lint lint-bench lint-fuzz audit build bench isolation fuzz clean
+.PHONY: help run test test-brokers chaos lint lint-bench lint-fuzz audit build bench isolation fuzz clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,11 +30,17 @@ test: lint ## Formatting, lints, unit, property, documentation and integration t
 test-brokers: ## The tests against nats-server 2.10, 2.12 and the newest, as a table
 	@CARGO="$(CARGO)" scripts/test-brokers 2.10.26 2.12.8 2.15.1
 
+# How many runs of each fault; each chooses other messages and other moments.
+SEEDS ?= 20
+chaos: ## The fault campaign against the release binary, SEEDS=20 runs of each fault: docs/reliability.md
+	@$(with_server) CARGO="$(CARGO)" scripts/chaos $(SEEDS)
+
 lint: ## Formatting, clippy and what may be in the dependency tree; warnings are errors
 	@$(CARGO) fmt --version >/dev/null 2>&1 || { echo "rustfmt is missing: rustup component add rustfmt" >&2; exit 1; }
 	@$(CARGO) clippy --version >/dev/null 2>&1 || { echo "clippy is missing: rustup component add clippy" >&2; exit 1; }
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --all-targets --features failpoints -- -D warnings
 	@deny=$$(scripts/provision-cargo-deny) && "$$deny" --locked check -D warnings bans licenses sources
 
 audit: ## Known vulnerabilities in the dependency tree; fetches the advisory database

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     dead_letter::DeadLetters,
     disposition::{Disposition, Reason, decide},
+    failpoint::Failpoint,
     lane::Lane,
     message::{Delivery, Failed},
     metrics::TargetMetrics,
@@ -64,6 +65,7 @@ impl Courier {
     /// this tells the broker meanwhile that work goes on.
     pub async fn run(&self, incoming: Incoming) {
         let Incoming { delivery, receipt, handed_out } = incoming;
+        Failpoint::Fetched.pass();
         self.metrics.in_flight.inc();
         self.deliver(delivery, &receipt, handed_out).await;
         self.metrics.in_flight.dec();
@@ -115,6 +117,7 @@ impl Courier {
             end = self.sender.attempt(|| self.template.request(delivery, started)) => end,
             () = stop.cancelled(), if !receipt.takes_back() => return None,
         };
+        Failpoint::Answered.pass();
         let outcome = classify(&end, &self.target.outcomes);
         let now = Instant::now();
         self.metrics.attempted(&end, outcome, now.saturating_duration_since(pass.began()));
@@ -174,9 +177,16 @@ impl Courier {
         let target = self.target.name.as_str();
         match disposition {
             Disposition::Ack => Ok(()),
-            Disposition::Retry { at } => self.retry_queue.put(delivery, target, at).await,
+            Disposition::Retry { at } => {
+                Failpoint::BeforeRetryPublish.pass();
+                self.retry_queue.put(delivery, target, at).await?;
+                Failpoint::AfterRetryPublish.pass();
+                Ok(())
+            }
             Disposition::DeadLetter(reason) => {
+                Failpoint::BeforeDeadLetterPublish.pass();
                 self.dead_letters.put(delivery, target, reason).await?;
+                Failpoint::AfterDeadLetterPublish.pass();
                 self.metrics.dead_lettered(reason);
                 Ok(())
             }

@@ -55,6 +55,8 @@ pub struct Waiting {
     pub target: String,
     /// When the next attempt is due.
     pub not_before: SystemTime,
+    /// At which sequence the retry queue holds this copy of it.
+    pub copy: u64,
 }
 
 /// Why a message in the retry queue is not a delivery: nobody but natshook should write there.
@@ -81,6 +83,15 @@ pub fn waiting_headers(delivery: &Delivery, target: &str, not_before: SystemTime
     push(&mut headers, MESSAGE_ID_HEADER, storage_id(&delivery.message, target, &attempts));
     keep_originals(&delivery.message.headers, &mut headers);
     Headers(headers)
+}
+
+/// The headers under which `waiting` is stored anew. The id names the copy that is replaced: under an id that an earlier
+/// copy had, the broker would take this one for a duplicate and drop it.
+#[must_use]
+pub fn renewed_headers(waiting: &Waiting) -> Headers {
+    let mut headers = waiting_headers(&waiting.delivery, &waiting.target, waiting.not_before);
+    headers.append_to_id(&format!(":after-{}", waiting.copy));
+    headers
 }
 
 /// The headers under which `delivery` to `target` is stored as a dead letter.
@@ -141,6 +152,11 @@ pub fn read_waiting(stored: Message) -> Result<Waiting, UnreadableError> {
         return Err(UnreadableError::Bad(STREAM));
     }
     let origin = Origin::Stored { stream, sequence: number(headers, SEQUENCE)? };
+    let copy = match stored.origin {
+        Origin::Stored { sequence, .. } => sequence,
+        // No stream counts it, so there is one copy.
+        Origin::Passing { .. } => 0,
+    };
     let failed = match NonZeroU32::new(number(headers, ATTEMPTS)?) {
         None => None,
         Some(attempts) => Some(Failed {
@@ -154,7 +170,7 @@ pub fn read_waiting(stored: Message) -> Result<Waiting, UnreadableError> {
     };
     let message =
         Message { subject, payload: stored.payload, headers: originals(&stored.headers), origin, published };
-    Ok(Waiting { delivery: Delivery { message, failed }, target, not_before })
+    Ok(Waiting { delivery: Delivery { message, failed }, target, not_before, copy })
 }
 
 /// `<stream>:<sequence>:<target>:<end>`: the broker stores a second message of the same id only once.
@@ -334,6 +350,19 @@ mod tests {
         assert_eq!(headers.get(HEADERS), Some(note));
     }
 
+    #[test]
+    fn each_copy_of_a_waiting_delivery_is_renewed_under_an_id_of_its_own() {
+        let waiting = |copy| Waiting {
+            delivery: delivery(vec![], 1, 5),
+            target: "a".into(),
+            not_before: UNIX_EPOCH,
+            copy,
+        };
+        let id = |copy| renewed_headers(&waiting(copy)).get(MESSAGE_ID_HEADER).map(str::to_owned);
+        assert_eq!(id(7).as_deref(), Some("EVENTS:9:a:1:after-7"));
+        assert_ne!(id(7), id(8));
+    }
+
     proptest! {
         #[test]
         fn what_is_written_is_read_back(
@@ -346,7 +375,7 @@ mod tests {
             let not_before = UNIX_EPOCH + Duration::from_secs(seconds + 30);
             let headers = waiting_headers(&delivery, "a", not_before);
             let read = read_waiting(stored(headers, delivery.message.payload.clone())).unwrap();
-            prop_assert_eq!(read, Waiting { delivery, target: "a".into(), not_before });
+            prop_assert_eq!(read, Waiting { delivery, target: "a".into(), not_before, copy: 1 });
         }
 
         #[test]

@@ -40,6 +40,7 @@ pub mod retry_queue;
 pub mod admin;
 pub mod connector;
 pub mod delivery;
+pub mod failpoint;
 pub mod metrics;
 
 // The process.

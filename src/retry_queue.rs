@@ -58,10 +58,9 @@ impl RetryQueue {
     ///
     /// # Errors
     /// It is not stored, or nobody knows; trying again is safe.
-    pub async fn renew(&self, waiting: &Waiting, generation: u64) -> Result<(), StoreError> {
+    pub async fn renew(&self, waiting: &Waiting) -> Result<(), StoreError> {
         let Self::Stream(stream) = self else { return Ok(()) };
-        let mut headers = envelope::waiting_headers(&waiting.delivery, &waiting.target, waiting.not_before);
-        headers.append_to_id(&format!(":{generation}"));
+        let headers = envelope::renewed_headers(waiting);
         stream.store(&waiting.target, headers, waiting.delivery.message.payload.clone()).await
     }
 }

@@ -152,7 +152,7 @@ impl WayBack {
     /// Back into the queue, for `wait`.
     async fn send_back(&self, waiting: Waiting, receipt: &Receipt, handed_out: u64, wait: Duration) {
         if handed_out > RENEW_AFTER {
-            match self.queue.renew(&waiting, handed_out).await {
+            match self.queue.renew(&waiting).await {
                 Ok(()) => return receipt.ack().await,
                 Err(error) => {
                     tracing::warn!(%error, "cannot renew a waiting delivery; it goes back as it is")

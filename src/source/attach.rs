@@ -17,6 +17,7 @@ use super::{
     consumer::{ConsumerSpec, Position},
     gaps::Progress,
     own_stream::OwnStream,
+    receipt::Lives,
     rescue::{self, Rescued},
     streams,
 };
@@ -99,11 +100,12 @@ pub(super) async fn attach(
     broker: Arc<Broker>,
     mut spec: PullSpec,
     place: Place,
+    lives: Lives,
     search: Search,
 ) -> (PullSpec, Attachment) {
     let mut wait = ATTACH_WAIT_MIN;
     loop {
-        match attach_once(&broker, &mut spec, place, search).await {
+        match attach_once(&broker, &mut spec, place, &lives, search).await {
             Ok(attached) => return (spec, attached),
             Err(error) => {
                 tracing::error!(
@@ -121,10 +123,15 @@ async fn attach_once(
     broker: &Broker,
     spec: &mut PullSpec,
     place: Place,
+    lives: &Lives,
     search: Search,
 ) -> Result<Attachment, BrokerError> {
     let (created, first_sequence) = stream_now(broker, spec).await?;
     let first_time = place.sequence == 0;
+    // Before there is a consumer which an ack of an old message could reach.
+    if !first_time && place.stream_created != created {
+        lives.begin_another();
+    }
     let position = match place {
         _ if first_time => spec.start,
         // A work queue holds only what is not settled.

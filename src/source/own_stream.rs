@@ -150,7 +150,8 @@ impl OwnStream {
         self.store_anyhow(target, &headers, payload).await.map(|_| ())
     }
 
-    /// Makes the stream again if it is gone.
+    /// Makes the stream again if it is gone, and not if nobody answers for it at the moment: so it looks while a cluster
+    /// elects the stream's leader.
     async fn store_anyhow(
         &self,
         target: &str,
@@ -160,8 +161,10 @@ impl OwnStream {
         let subject = self.subject(target);
         match self.broker.store(&subject, headers, payload.clone()).await {
             Err(StoreError::NoStream(_)) => {
-                tracing::error!(stream = self.name(), "natshook's own stream is gone; making it again");
-                self.ensure().await?;
+                if streams::find(&self.broker, &self.name()).await?.is_none() {
+                    tracing::error!(stream = self.name(), "natshook's own stream is gone; making it again");
+                    self.ensure().await?;
+                }
                 self.broker.store(&subject, headers, payload).await
             }
             other => other,

@@ -17,7 +17,7 @@ use super::{
     broker::{Broker, BrokerError, REQUEST_TIMEOUT},
     consumer::ConsumerSpec,
     gaps::{GapCheck, Gaps, Progress},
-    receipt::{Incoming, Receipt},
+    receipt::{Incoming, Lives},
     rescue::Rescued,
     wire::{self, AckInfo},
 };
@@ -45,6 +45,7 @@ pub struct Pull {
     spec: PullSpec,
     state: State,
     place: Place,
+    lives: Lives,
     gaps: Gaps,
     attached: watch::Sender<bool>,
     last_reconnect: Option<Instant>,
@@ -94,10 +95,20 @@ impl Pull {
     #[must_use]
     pub fn new(broker: Arc<Broker>, spec: PullSpec) -> Self {
         let place = Place::default();
-        let attaching = attach(Arc::clone(&broker), spec.clone(), place, Search::Skip);
+        let lives = Lives::default();
+        let attaching = attach(Arc::clone(&broker), spec.clone(), place, lives.clone(), Search::Skip);
         let state = State::Attaching(tokio::spawn(attaching));
         let gaps = Gaps::after(Progress::default());
-        Self { broker, spec, state, place, gaps, attached: watch::Sender::new(false), last_reconnect: None }
+        Self {
+            broker,
+            spec,
+            state,
+            place,
+            lives,
+            gaps,
+            attached: watch::Sender::new(false),
+            last_reconnect: None,
+        }
     }
 
     /// Follows whether messages can come at present.
@@ -130,7 +141,7 @@ impl Pull {
                 },
             };
             if let Some(rescued) = attached.rescued.pop_front() {
-                let receipt = Receipt::JetStream { broker: Arc::clone(&self.broker), reply: rescued.reply };
+                let receipt = self.lives.receipt(&self.broker, rescued.reply);
                 return Incoming { delivery: Delivery::fresh(rescued.message), receipt, handed_out: 1 };
             }
             if attached.outstanding == 0 && room == 0 {
@@ -203,7 +214,7 @@ impl Pull {
         let give_back = async {
             while let Some(message) = attached.subscription.next().await {
                 if let (None, Some(reply)) = (message.status, message.reply) {
-                    let receipt = Receipt::JetStream { broker: Arc::clone(broker), reply };
+                    let receipt = self.lives.receipt(broker, reply);
                     receipt.hand_back(Duration::ZERO).await;
                 }
             }
@@ -215,7 +226,8 @@ impl Pull {
 
     fn reattach(&mut self, search: Search) {
         self.attached.send_replace(false);
-        let attaching = attach(Arc::clone(&self.broker), self.spec.clone(), self.place, search);
+        let (spec, lives) = (self.spec.clone(), self.lives.clone());
+        let attaching = attach(Arc::clone(&self.broker), spec, self.place, lives, search);
         self.state = State::Attaching(tokio::spawn(attaching));
     }
 
@@ -227,7 +239,7 @@ impl Pull {
         self.gaps.note(&info);
         let handed_out = info.delivered;
         let message = wire::stored_message(message, &self.spec.consumer.stream, &info);
-        let receipt = Receipt::JetStream { broker: Arc::clone(&self.broker), reply: reply.clone() };
+        let receipt = self.lives.receipt(&self.broker, reply.clone());
         if self.spec.wanted.iter().any(|pattern| pattern.matches(&message.subject)) {
             return Some(Incoming { delivery: Delivery::fresh(message), receipt, handed_out });
         }

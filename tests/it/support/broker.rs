@@ -191,16 +191,7 @@ impl Broker {
 
     /// Every message that a stream holds now; none when there is no such stream.
     pub(crate) async fn stored(&self, stream: &str) -> Vec<Stored> {
-        let context = self.jetstream_context().await;
-        let Ok(found) = context.get_stream(stream).await else { return vec![] };
-        let state = &found.cached_info().state;
-        let mut messages = Vec::new();
-        if state.messages > 0 {
-            for sequence in state.first_sequence..=state.last_sequence {
-                messages.extend(raw_message(&context, stream, sequence).await);
-            }
-        }
-        messages
+        stored_in(&self.jetstream_context().await, stream).await
     }
 
     /// How many messages a stream holds now; 0 when there is no such stream.
@@ -258,6 +249,19 @@ impl Stored {
     pub(crate) fn header_all(&self, name: &str) -> Vec<&str> {
         self.headers.iter().filter(|(n, _)| n == name).map(|(_, value)| value.as_str()).collect()
     }
+}
+
+/// Every message that a stream holds now; none when there is no such stream.
+pub(crate) async fn stored_in(context: &jetstream::Context, stream: &str) -> Vec<Stored> {
+    let Ok(found) = context.get_stream(stream).await else { return vec![] };
+    let state = &found.cached_info().state;
+    let mut messages = Vec::new();
+    if state.messages > 0 {
+        for sequence in state.first_sequence..=state.last_sequence {
+            messages.extend(raw_message(context, stream, sequence).await);
+        }
+    }
+    messages
 }
 
 /// `None` when there is no message at this sequence (any more).

@@ -1,6 +1,7 @@
 //! The real binary as a child process.
 
 use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -43,10 +44,15 @@ impl Connector {
 
     /// Starts natshook and does not wait.
     pub(crate) fn spawn(config: &Config, env: &[(&str, &str)]) -> Self {
+        Self::spawn_program(&binary(), config, env)
+    }
+
+    /// Starts another build of natshook and does not wait.
+    pub(crate) fn spawn_program(program: &Path, config: &Config, env: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let file = dir.path().join("natshook.toml");
         std::fs::write(&file, config.text()).expect("the configuration can be written");
-        let mut child = command()
+        let mut child = command(program)
             .args(["--log-format", "json", "run", "--config"])
             .arg(&file)
             .env("RUST_LOG", "natshook=debug")
@@ -146,9 +152,14 @@ fn keep(pipe: impl Read + Send + 'static, output: Arc<Mutex<String>>) -> std::th
     })
 }
 
+/// The natshook under test: the one that cargo built along with the tests, or what `NATSHOOK_BIN` names.
+pub(crate) fn binary() -> PathBuf {
+    std::env::var_os("NATSHOOK_BIN").map_or_else(|| env!("CARGO_BIN_EXE_natshook").into(), PathBuf::from)
+}
+
 /// The binary, with nothing of the surroundings that could steer it.
-fn command() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_natshook"));
+fn command(program: &Path) -> Command {
+    let mut command = Command::new(program);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     for (name, _) in std::env::vars_os() {
         let name_text = name.to_string_lossy().to_ascii_uppercase();
@@ -181,7 +192,7 @@ pub(crate) async fn natshook(args: &[&str]) -> Finished {
 
 /// Like [`natshook`], with environment variables.
 pub(crate) async fn natshook_in(args: &[&str], env: &[(&str, &str)]) -> Finished {
-    let mut command = tokio::process::Command::from(command());
+    let mut command = tokio::process::Command::from(command(&binary()));
     command.args(args).envs(env.iter().copied()).kill_on_drop(true);
     let finished = tokio::time::timeout(secs(30), command.output()).await;
     let finished = finished.unwrap_or_else(|_| panic!("natshook {args:?} does not end")).expect("it starts");
