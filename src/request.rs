@@ -32,7 +32,7 @@ const ANY: HeaderValue = HeaderValue::from_static("*/*");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// How many headers beyond a target's own a request has at most in the common case.
-const OWN_HEADERS: usize = 8;
+const OWN_HEADERS: usize = 9;
 
 /// The most bytes of message headers that are passed on in one request. Receivers commonly refuse more than
 /// 8 KiB of headers; what goes beyond is left out rather than making the message undeliverable.
@@ -90,7 +90,6 @@ impl Template {
     pub fn new(target: &Target) -> Self {
         let mut headers = target.headers.clone();
         headers.entry(USER_AGENT).or_insert(AGENT);
-        headers.entry(ACCEPT).or_insert(ANY);
         match &target.auth {
             Auth::None => {}
             Auth::Bearer(value) | Auth::Basic(value) => {
@@ -114,6 +113,9 @@ impl Template {
         }
         if !headers.contains_key(CONTENT_TYPE) {
             headers.insert(CONTENT_TYPE, JSON);
+        }
+        if !headers.contains_key(ACCEPT) {
+            headers.insert(ACCEPT, ANY);
         }
         let id = message.webhook_id();
         let timestamp = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
