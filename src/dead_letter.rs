@@ -37,6 +37,14 @@ impl DeadLetters {
         }
     }
 
+    /// Resolves when the connection to the broker has been made again: what failed may succeed now.
+    pub async fn reconnected(&self) {
+        match self {
+            Self::Stream(stream) => stream.reconnected().await,
+            Self::Plain { broker, .. } => broker.reconnected().await,
+        }
+    }
+
     /// Stores `delivery` with `reason`. On success the message that it came from may be acked.
     ///
     /// A body that the server does not take together with the headers is left out, and so are the message's own

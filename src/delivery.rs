@@ -165,6 +165,7 @@ impl Courier {
             );
             tokio::select! {
                 () = sleep(wait) => {}
+                () = self.dead_letters.reconnected() => {}
                 () = self.ending.drain.cancelled() => return receipt.hand_back(Duration::ZERO).await,
             }
             wait = (wait * 2).min(STORE_WAIT_MAX);

@@ -173,10 +173,15 @@ pub fn read_waiting(stored: Message) -> Result<Waiting, UnreadableError> {
     Ok(Waiting { delivery: Delivery { message, failed }, target, not_before, copy })
 }
 
-/// `<stream>:<sequence>:<target>:<end>`: the broker stores a second message of the same id only once.
+/// `<stream>:<sequence>:<published>:<target>:<end>`: the broker stores a second message of the same id only once. A
+/// stream that was deleted and made again counts from 1 anew, so the time of publication, in Unix nanoseconds, is part
+/// of the id: what the broker calls a duplicate is one.
 fn storage_id(message: &Message, target: &str, end: &str) -> String {
     match &message.origin {
-        Origin::Stored { stream, sequence } => format!("{stream}:{sequence}:{target}:{end}"),
+        Origin::Stored { stream, sequence } => {
+            let published = message.published.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+            format!("{stream}:{sequence}:{published}:{target}:{end}")
+        }
         Origin::Passing { id } => format!("{id}:{target}:{end}"),
     }
 }
@@ -294,6 +299,9 @@ mod tests {
         }
     }
 
+    /// Of a message at 9 of EVENTS, published 5 s after the epoch.
+    const DEAD_ID: &str = "EVENTS:9:5000000000:a:dead";
+
     #[test]
     fn headers_that_would_steer_the_broker_or_us_are_kept_under_another_name() {
         let original = vec![
@@ -306,7 +314,7 @@ mod tests {
         assert_eq!(headers.get("Natshook-Original-Nats-Rollup"), Some("all"));
         assert_eq!(headers.get(TARGET), Some("a"));
         assert_eq!(headers.get("X-Plain"), Some("1"));
-        assert_eq!(headers.get(MESSAGE_ID_HEADER), Some("EVENTS:9:a:dead"));
+        assert_eq!(headers.get(MESSAGE_ID_HEADER), Some(DEAD_ID));
     }
 
     #[test]
@@ -344,7 +352,7 @@ mod tests {
         omit_body(&mut headers, &delivery.message);
         omit_original_headers(&mut headers, &delivery.message);
         assert_eq!(headers.get("X-Large").or(headers.get("Natshook-Original-Nats-TTL")), None);
-        assert_eq!(headers.get(MESSAGE_ID_HEADER), Some("EVENTS:9:a:dead"));
+        assert_eq!(headers.get(MESSAGE_ID_HEADER), Some(DEAD_ID));
         assert_eq!(headers.get(REASON), Some("attempts_exhausted"));
         let note = "omitted: 109 bytes are more than the server takes; they are in stream EVENTS at 9";
         assert_eq!(headers.get(HEADERS), Some(note));
@@ -359,7 +367,7 @@ mod tests {
             copy,
         };
         let id = |copy| renewed_headers(&waiting(copy)).get(MESSAGE_ID_HEADER).map(str::to_owned);
-        assert_eq!(id(7).as_deref(), Some("EVENTS:9:a:1:after-7"));
+        assert_eq!(id(7).as_deref(), Some("EVENTS:9:5000000000:a:1:after-7"));
         assert_ne!(id(7), id(8));
     }
 

@@ -140,6 +140,19 @@ impl Broker {
         self.connected.clone()
     }
 
+    /// Resolves when the connection has been made again after it was lost, or for the first time.
+    pub async fn reconnected(&self) {
+        let mut connected = self.connected();
+        connected.mark_unchanged();
+        while connected.changed().await.is_ok() {
+            if *connected.borrow_and_update() {
+                return;
+            }
+        }
+        // The connection was closed for good.
+        std::future::pending().await
+    }
+
     /// The server's version, as it calls itself.
     #[must_use]
     pub fn version(&self) -> String {
@@ -227,35 +240,6 @@ impl Broker {
             Ok(Err(error)) => Err(self.store_error(subject, &error)),
             Err(_) => Err(BrokerError::TimedOut.into()),
         }
-    }
-
-    /// A header of a message that a stream holds; `None` when the message or the header is not there any more.
-    ///
-    /// # Errors
-    /// The broker does not answer, or does not let us ask.
-    pub(super) async fn stored_header(
-        &self,
-        stored: &Stored,
-        name: &str,
-    ) -> Result<Option<String>, BrokerError> {
-        use jetstream::stream::DirectGetErrorKind as Kind;
-        let subject = format!("$JS.API.DIRECT.GET.{}", stored.stream);
-        let get = async {
-            let stream = self.jetstream.get_stream_no_info(&stored.stream).await;
-            stream
-                .map_err(|error| self.explain(&subject, &error))?
-                .direct_get(stored.sequence)
-                .await
-                .map(Some)
-                .or_else(|error| match error.kind() {
-                    Kind::NotFound => Ok(None),
-                    _ => Err(self.explain(&subject, &error)),
-                })
-        };
-        let message = timeout(REQUEST_TIMEOUT, get).await;
-        let message =
-            message.unwrap_or_else(|_| Err(self.denied(&subject).unwrap_or(BrokerError::TimedOut)))?;
-        Ok(message.and_then(|message| message.headers.get(name).map(|value| value.as_str().to_owned())))
     }
 
     /// Waits until everything published so far has reached the server.

@@ -1,5 +1,5 @@
 //! natshook's own two streams: the retry queue and the dead letters. They are made when they are missing, also while
-//! natshook runs, and a message is stored in them exactly once as far as ids can tell.
+//! natshook runs, and a message is stored in them once as far as ids can tell.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,12 +7,11 @@ use async_nats::jetstream::stream::{self, DiscardPolicy, RetentionPolicy, Storag
 use bytes::Bytes;
 
 use super::{
-    broker::{Broker, BrokerError, HEADER_BYTES_MAX, StoreError, Stored},
+    broker::{Broker, BrokerError, HEADER_BYTES_MAX, StoreError},
     streams::{self, MADE_BY},
 };
 use crate::{
     config::{InstanceName, Storage},
-    envelope::PUBLISHED,
     message::Headers,
 };
 
@@ -57,6 +56,11 @@ impl OwnStream {
     #[must_use]
     pub fn takes(&self, headers: usize, payload: usize) -> bool {
         headers <= HEADER_BYTES_MAX && headers + payload <= self.broker.max_payload()
+    }
+
+    /// Resolves when the connection to the broker has been made again.
+    pub async fn reconnected(&self) {
+        self.broker.reconnected().await;
     }
 
     fn subject(&self, target: &str) -> String {
@@ -128,46 +132,23 @@ impl OwnStream {
         }
     }
 
-    /// Stores a message under `target` and waits until the stream has confirmed it.
-    ///
-    /// Stores once even where ids lie: a source stream that was deleted and made again counts from 1 anew, and the
-    /// broker would take another message's id for ours. What it calls a duplicate is compared by the time of
-    /// publication, and stored under a longer id if it is another message.
+    /// Stores a message under `target` and waits until the stream has confirmed it, or that it held a message of this
+    /// id already. Makes the stream again if it is gone, and not if nobody answers for it at the moment: so it looks
+    /// while a cluster elects the stream's leader.
     ///
     /// # Errors
     /// It is not stored, or nobody knows; trying again is safe.
-    pub async fn store(&self, target: &str, mut headers: Headers, payload: Bytes) -> Result<(), StoreError> {
-        let stored = self.store_anyhow(target, &headers, payload.clone()).await?;
-        if !stored.duplicate {
-            return Ok(());
-        }
-        let known = self.broker.stored_header(&stored, PUBLISHED).await?;
-        let published = headers.get(PUBLISHED).unwrap_or_default().to_owned();
-        if known.as_deref() == Some(published.as_str()) {
-            return Ok(());
-        }
-        headers.append_to_id(&format!(":{published}"));
-        self.store_anyhow(target, &headers, payload).await.map(|_| ())
-    }
-
-    /// Makes the stream again if it is gone, and not if nobody answers for it at the moment: so it looks while a cluster
-    /// elects the stream's leader.
-    async fn store_anyhow(
-        &self,
-        target: &str,
-        headers: &Headers,
-        payload: Bytes,
-    ) -> Result<Stored, StoreError> {
+    pub async fn store(&self, target: &str, headers: Headers, payload: Bytes) -> Result<(), StoreError> {
         let subject = self.subject(target);
-        match self.broker.store(&subject, headers, payload.clone()).await {
+        match self.broker.store(&subject, &headers, payload.clone()).await {
             Err(StoreError::NoStream(_)) => {
                 if streams::find(&self.broker, &self.name()).await?.is_none() {
                     tracing::error!(stream = self.name(), "natshook's own stream is gone; making it again");
                     self.ensure().await?;
                 }
-                self.broker.store(&subject, headers, payload).await
+                self.broker.store(&subject, &headers, payload).await.map(drop)
             }
-            other => other,
+            stored => stored.map(drop),
         }
     }
 }

@@ -144,8 +144,7 @@ async fn read(
 ) {
     let mut buffer = vec![0; 4096];
     let mut frames = Frames::default();
-    loop {
-        let Ok(n @ 1..) = from.read(&mut buffer).await else { break };
+    while let Ok(n @ 1..) = from.read(&mut buffer).await {
         let mut due = Instant::now();
         let now = *link.borrow();
         if let Link::Slow { latency, bytes_per_second } = now {

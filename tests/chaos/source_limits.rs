@@ -16,7 +16,8 @@ fn reports(natshook: &Connector, target: usize) -> Vec<(u64, u64, u64)> {
     let output = natshook.output();
     let lines = output.lines().filter(|line| line.contains("the stream dropped messages before"));
     let lines = lines.filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let lines = lines.filter(|line| line["target"] == target.to_string());
+    let name = target.to_string();
+    let lines = lines.filter(|line| line["target"] == name);
     let number = |line: &serde_json::Value, field: &str| line[field].as_u64().expect("a number");
     lines
         .map(|line| {

@@ -2,7 +2,7 @@
 
 use async_nats::ConnectOptions;
 
-use crate::support::broker::{DEAD_LETTERS, publish_raw};
+use crate::support::broker::publish_raw;
 use crate::support::{Answer, Broker, Config, Connector, Receiver, secs, until};
 
 const PERMISSIONS: &str = include_str!("fixtures/permissions.conf");
@@ -40,20 +40,6 @@ async fn publish(broker: &Broker) {
     }
 }
 
-/// Takes the ids that natshook's own messages would have for the next messages of the source, so that the
-/// broker calls them duplicates.
-async fn take_ids(broker: &Broker) {
-    let next = broker.stored("EVENTS").await.len() + 1;
-    for sequence in next..next + 6 {
-        for (subject, id) in [
-            ("natshook.retry.fine", format!("EVENTS:{sequence}:fine:1")),
-            ("natshook.dead-letter.dead", format!("EVENTS:{sequence}:dead:dead")),
-        ] {
-            broker.publish_with_headers(subject, &[("Nats-Msg-Id", &id)], "taken").await;
-        }
-    }
-}
-
 #[tokio::test]
 async fn an_account_with_the_permissions_of_the_readme_can_do_everything() {
     let broker = broker_with(PERMISSIONS).await;
@@ -75,15 +61,6 @@ async fn an_account_with_the_permissions_of_the_readme_can_do_everything() {
     publish_raw(&broker, "c", b"X-Own: \xff\xfe", b"4").await;
     receiver.wait_long_for("/late", 2, secs(30)).await;
     broker.wait_until_settled("late").await;
-    take_ids(&broker).await;
-    let attempts = receiver.count("/fine");
-    receiver.next("/fine", [Answer::status(500)]);
-    publish(&broker).await;
-    receiver.wait_for("/fine", attempts + 2).await;
-    let stored = async || {
-        broker.stored(DEAD_LETTERS).await.iter().filter(|letter| letter.payload == b"1").count() == 2
-    };
-    until("the second dead letter is stored beside the taken ids", secs(20), stored).await;
     connector.stop().await;
     assert!(!connector.output().to_lowercase().contains("permission"), "nothing was denied");
 }
@@ -105,10 +82,6 @@ async fn without(subject: &str) {
     };
 
     let mut connector = Connector::spawn(&first_config(&broker, &receiver), &[]);
-    if subject.contains("DIRECT.GET") {
-        connector.wait_until_ready().await;
-        take_ids(&broker).await;
-    }
     if !subject.contains("UPDATE") && !subject.contains("MSG.GET") {
         until("natshook names the permission", secs(40), async || {
             publish(&broker).await;
