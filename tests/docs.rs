@@ -19,6 +19,7 @@ use ring::hmac;
 
 const README: &str = include_str!("../README.md");
 const OPERATIONS: &str = include_str!("../docs/operations.md");
+const SECURITY: &str = include_str!("../SECURITY.md");
 /// The secrets that the configs in README take from the environment.
 const SECRETS: [&str; 1] = ["WEBHOOK_SECRET"];
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -105,7 +106,7 @@ fn readme_quotes_files_to_the_letter() {
 
 #[test]
 fn links_in_the_docs_lead_somewhere() {
-    for (page, folder) in [(README.to_owned(), ""), (OPERATIONS.to_owned(), "docs/")] {
+    for (page, folder) in [(README, ""), (SECURITY, ""), (OPERATIONS, "docs/")] {
         for link in page.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             if !link.starts_with("http") {
                 let link = link.split('#').next().unwrap_or_default();
@@ -113,6 +114,20 @@ fn links_in_the_docs_lead_somewhere() {
                 assert!(path.exists(), "{link} does not exist");
             }
         }
+    }
+}
+
+#[test]
+fn every_test_that_proves_a_promise_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let names: Vec<&str> = SECURITY.split('`').filter(|text| text.contains("::")).collect();
+    assert!(names.len() > 30, "{names:?}");
+    for name in names {
+        let (module, test) = name.rsplit_once("::").unwrap();
+        let file = format!("{}.rs", module.replace("::", "/"));
+        let places = ["tests/it", "src"].map(|folder| fs::read_to_string(root.join(folder).join(&file)));
+        let found = places.into_iter().flatten().any(|text| text.contains(&format!("fn {test}()")));
+        assert!(found, "SECURITY.md names a test {name} that does not exist");
     }
 }
 

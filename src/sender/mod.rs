@@ -8,6 +8,7 @@ mod fault;
 mod tame;
 
 use std::{
+    fmt,
     pin::{Pin, pin},
     time::{Duration, SystemTime},
 };
@@ -37,14 +38,21 @@ const BODY_READ_MAX: usize = 64 * 1024;
 /// How often one attempt is sent again after the receiver has said that it did not process it.
 const RESENDS_MAX: u32 = 2;
 
-/// Sends the requests of one target.
-#[derive(Clone, Debug)]
+/// Sends the requests of one target. Printed without the query of its address, which may hold a secret.
+#[derive(Clone)]
 pub struct Sender {
     http: HttpClient,
     method: Method,
     /// Where to, or why not.
     uri: Result<Uri, Fault>,
     timeout: Duration,
+}
+
+impl fmt::Debug for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.uri.as_ref().map(Uri::path);
+        f.debug_struct("Sender").field("method", &self.method).field("path", &path).finish_non_exhaustive()
+    }
 }
 
 impl Sender {
@@ -137,4 +145,21 @@ async fn answer(response: Response<Incoming>, mut deadline: Pin<&mut Sleep>) -> 
     }
     let excerpt = if excerpt.is_empty() { Bytes::new() } else { excerpt.freeze() };
     Answer { status, retry_after, excerpt }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn a_printed_sender_shows_no_query_and_no_credentials() {
+        let text = "[[targets]]\nname = \"a\"\nsubjects = \"a\"\nurl = \"https://hooks.example/path?key=hunter2\"\n\
+                    auth = { bearer = \"hunter3\" }";
+        let config = Config::from_toml(text, "test").unwrap();
+        let http = HttpClient::new(config.egress.clone()).unwrap();
+        let shown = format!("{:?} {config:?}", Sender::new(&http, &config.targets[0]));
+        assert!(shown.contains("/path") && !shown.contains("hunter"), "{shown}");
+    }
 }
