@@ -69,11 +69,13 @@ async fn send_to_an_unknown_target_names_the_known_ones() {
 }
 
 #[tokio::test]
-async fn check_with_connect_asks_the_broker() {
+async fn check_with_connect_asks_the_broker_and_judges_addresses() {
     let mut broker = Broker::start().await;
     let config = Config::on(&broker).target("policy", "a", "http://127.0.0.1:1/", "");
     let finished = natshook_with(&config, &["check", "--connect"]).await;
     assert_eq!(finished.code, 0, "{}", finished.all());
+    let verdict = "target policy: ok: 127.0.0.1:1\n  127.0.0.1: allowed by 127.0.0.0/8 in egress.allow\n";
+    assert!(finished.stdout.contains(verdict), "{}", finished.stdout);
     assert_eq!(broker.count("EVENTS").await, 0);
     let context = broker.jetstream_context().await;
     assert!(context.get_stream("EVENTS").await.is_err(), "a check changes nothing");
