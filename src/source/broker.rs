@@ -7,12 +7,12 @@ use std::{
     pin::pin,
     sync::{Arc, Mutex, PoisonError},
     task::Poll,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_nats::{
     Client, Subject,
-    jetstream::{self, response::Response},
+    jetstream::{self, ErrorCode, response::Response},
 };
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -24,6 +24,11 @@ use crate::message::Headers;
 /// The longest that anything asked of the broker may take.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// After so long without an answer from JetStream, while the connection stands, another server is looked for: this one
+/// may be cut off from the others of its cluster. Longer than an election takes; doubled each time it did not help.
+const PATIENCE_MIN: Duration = Duration::from_secs(15);
+const PATIENCE_MAX: Duration = Duration::from_secs(240);
+
 /// How many refusals by the broker's permissions are remembered, to explain time-outs.
 const DENIALS_MAX: usize = 32;
 
@@ -33,6 +38,31 @@ pub struct Broker {
     pub(super) jetstream: jetstream::Context,
     denials: Arc<Denials>,
     connected: watch::Receiver<bool>,
+    silence: Mutex<Silence>,
+}
+
+/// From when to when questions were not answered, one after the other.
+#[derive(Debug)]
+struct Silence {
+    span: Option<(Instant, Instant)>,
+    patience: Duration,
+}
+
+impl Silence {
+    const NONE: Self = Self { span: None, patience: PATIENCE_MIN };
+
+    /// One more question was not answered at `now`; whether it is time for another server.
+    fn goes_on(&mut self, now: Instant) -> bool {
+        // Two silences that have nothing to do with each other are not one.
+        let span = self.span.filter(|(_, last)| now.saturating_duration_since(*last) < PATIENCE_MAX);
+        let since = span.map_or(now, |(since, _)| since);
+        self.span = Some((since, now));
+        if now.saturating_duration_since(since) < self.patience {
+            return false;
+        }
+        *self = Self { span: None, patience: (self.patience * 2).min(PATIENCE_MAX) };
+        true
+    }
 }
 
 impl fmt::Debug for Broker {
@@ -125,7 +155,7 @@ impl Broker {
     pub(super) fn new(client: Client, denials: Arc<Denials>, connected: watch::Receiver<bool>) -> Self {
         let mut jetstream = jetstream::new(client.clone());
         jetstream.set_timeout(REQUEST_TIMEOUT);
-        Self { client, jetstream, denials, connected }
+        Self { client, jetstream, denials, connected, silence: Mutex::new(Silence::NONE) }
     }
 
     /// Whether the connection stands at this moment.
@@ -235,6 +265,7 @@ impl Broker {
             async { self.jetstream.publish_with_headers(subject.to_owned(), map, payload).await?.await };
         match timeout(2 * REQUEST_TIMEOUT, stored).await {
             Ok(Ok(ack)) => {
+                self.note_answer();
                 Ok(Stored { stream: ack.stream, sequence: ack.sequence, duplicate: ack.duplicate })
             }
             Ok(Err(error)) => Err(self.store_error(subject, &error)),
@@ -260,16 +291,55 @@ impl Broker {
         subject: &str,
         question: Bytes,
     ) -> Result<Result<T, jetstream::Error>, BrokerError> {
+        // A server that is cut off still tells of its streams what it knows.
+        let proves_use = !subject.starts_with("STREAM.INFO");
         let subject = format!("$JS.API.{subject}");
         let answer = match timeout(REQUEST_TIMEOUT, self.client.request(subject.clone(), question)).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => return Err(self.explain(&subject, &error)),
-            Err(_) => return Err(self.denied(&subject).unwrap_or(BrokerError::TimedOut)),
+            Err(_) => {
+                if let Some(denied) = self.denied(&subject) {
+                    return Err(denied);
+                }
+                self.note_silence().await;
+                return Err(BrokerError::TimedOut);
+            }
         };
         match serde_json::from_slice(&answer.payload) {
-            Ok(Response::Ok(answer)) => Ok(Ok(answer)),
-            Ok(Response::Err { error }) => Ok(Err(error)),
+            Ok(Response::Ok(answer)) => {
+                if proves_use {
+                    self.note_answer();
+                }
+                Ok(Ok(answer))
+            }
+            Ok(Response::Err { error }) => {
+                // What a server says that is cut off from the leaders of its cluster.
+                if error.error_code() == ErrorCode::CLUSTER_NOT_AVAILABLE {
+                    self.note_silence().await;
+                }
+                Ok(Err(error))
+            }
             Err(error) => Err(BrokerError::Refused(format!("{subject}: unreadable answer: {error}"))),
+        }
+    }
+
+    fn note_answer(&self) {
+        *self.silence.lock().unwrap_or_else(PoisonError::into_inner) = Silence::NONE;
+    }
+
+    /// Looks for another server where this one has been of no use for long and there are others.
+    async fn note_silence(&self) {
+        let give_up = self.silence.lock().unwrap_or_else(PoisonError::into_inner).goes_on(Instant::now());
+        if !give_up || !self.is_connected() {
+            return;
+        }
+        // What this server says of the others is of no use: cut off from them it says that there are none.
+        let others = timeout(REQUEST_TIMEOUT, self.client.server_pool()).await;
+        if others.is_ok_and(|pool| pool.is_ok_and(|pool| pool.len() > 1)) {
+            tracing::warn!("this server's JetStream does not answer; connecting to another of the cluster");
+            if timeout(REQUEST_TIMEOUT, self.client.force_reconnect()).await.is_err() {
+                tracing::debug!("the client does not take the wish for another server");
+            }
         }
     }
 
@@ -288,6 +358,30 @@ impl Broker {
             Kind::StreamNotFound => StoreError::NoStream(subject.to_owned()),
             Kind::TimedOut => self.denied(subject).unwrap_or(BrokerError::TimedOut).into(),
             _ => BrokerError::Refused(error.to_string()).into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_server_is_looked_for_after_a_silence_that_goes_on_and_less_often_if_it_does_not_help() {
+        let start = Instant::now();
+        let mut silence = Silence::NONE;
+        let times: Vec<u64> =
+            (0..600).filter(|second| silence.goes_on(start + Duration::from_secs(*second))).collect();
+        // 15 s, then 30, 60, 120, 240 after the one before; each silence begins with the next question.
+        assert_eq!(times, [15, 46, 107, 228, 469]);
+    }
+
+    #[test]
+    fn silences_far_from_each_other_are_not_one() {
+        let start = Instant::now();
+        let mut silence = Silence::NONE;
+        for hour in 0..24 {
+            assert!(!silence.goes_on(start + Duration::from_secs(3_600 * hour)));
         }
     }
 }

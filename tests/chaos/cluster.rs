@@ -145,6 +145,11 @@ impl Cluster {
         format!("servers = {:?}", self.urls(0..NODES))
     }
 
+    /// The same with one node, from which a client learns of the others.
+    pub(crate) fn server(&self, node: usize) -> String {
+        format!("servers = {:?}", self.urls(std::iter::once(node)))
+    }
+
     /// A connection to any node but `avoided`.
     pub(crate) async fn client(&self, avoided: Option<usize>) -> Client {
         let urls = self.urls((0..NODES).filter(|node| Some(*node) != avoided));

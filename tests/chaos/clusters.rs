@@ -15,8 +15,12 @@ const LOAD: Duration = secs(6);
 const FORGOTTEN: Duration = secs(1);
 
 async fn replicated(rig: &Rig, cluster: &Cluster) -> Connector {
+    connected_to(rig, &cluster.servers()).await
+}
+
+async fn connected_to(rig: &Rig, servers: &str) -> Connector {
     let config = Config::offline()
-        .nats_instead(&cluster.servers())
+        .nats_instead(servers)
         .stream_instead("name = \"EVENTS\"\ncreate = true\nreplicas = 3")
         .and("[retry_queue]\nreplicas = 3\n[dead_letter]\nreplicas = 3");
     Connector::start(&rig.with_targets(config, rig.sink.port, "")).await
@@ -102,4 +106,19 @@ async fn a_rolling_restart_of_the_cluster_loses_nothing() {
         rig.close(&natshook, rig.repeats(NODES) + forgotten, Some(ended)).await
     })
     .await;
+}
+
+#[tokio::test]
+async fn natshook_leaves_a_node_that_stays_cut_off() {
+    let cluster = Cluster::start().await;
+    let rig = Rig::new(cluster.client(Some(0)).await, 1, 2).await;
+    let natshook = connected_to(&rig, &cluster.server(0)).await;
+
+    cluster.partition(0, Link::Cut);
+    rig.publish(messages(), secs(1)).await;
+
+    natshook.wait_long_for_line(&["connecting to another of the cluster"], secs(90)).await;
+    // All is delivered while the node is still cut off.
+    let bound = rig.repeats(1);
+    rig.close(&natshook, bound, None).await;
 }

@@ -127,9 +127,13 @@ impl Connector {
 
     /// Waits until natshook has written a line that holds all of `words`, and returns it.
     pub(crate) async fn wait_for_line(&self, words: &[&str]) -> String {
+        self.wait_long_for_line(words, secs(20)).await
+    }
+
+    pub(crate) async fn wait_long_for_line(&self, words: &[&str], within: Duration) -> String {
         let what = format!("natshook writes a line with {words:?}");
         let holds = |line: &&str| words.iter().all(|word| line.contains(word));
-        until_some(&what, secs(20), async || self.output().lines().find(holds).map(str::to_owned)).await
+        until_some(&what, within, async || self.output().lines().find(holds).map(str::to_owned)).await
     }
 
     /// The most memory the process ever had resident, in MiB.
