@@ -137,7 +137,11 @@ impl Cluster {
                 if health.as_ref().is_some_and(|(status, _)| *status == 200) {
                     break;
                 }
-                assert!(started.elapsed() < HEALTHY_WITHIN, "{:?} is not healthy: {health:?}", node.config);
+                if started.elapsed() > HEALTHY_WITHIN {
+                    let log = std::fs::read_to_string(node.config.with_extension("log")).unwrap_or_default();
+                    let from = log.floor_char_boundary(log.len().saturating_sub(4_000));
+                    panic!("a node is not healthy: {health:?}\n{}", &log[from..]);
+                }
                 tokio::time::sleep(millis(50)).await;
             }
         }
