@@ -19,6 +19,13 @@ pub(crate) struct Standing {
     pub(crate) unacked: usize,
 }
 
+impl Standing {
+    /// Whether everything there is has been handed out and acked.
+    pub(crate) fn is_settled(self) -> bool {
+        self.pending == 0 && self.unacked == 0
+    }
+}
+
 /// A broker's books, read over one connection that mends itself.
 #[derive(Clone, Debug)]
 pub(crate) struct Books {
@@ -50,6 +57,20 @@ impl Books {
     /// How many messages a stream holds; `None` when the broker does not answer or there is no such stream.
     pub(crate) async fn count(&self, stream: &str) -> Option<u64> {
         Some(self.context.get_stream(stream).await.ok()?.cached_info().state.messages)
+    }
+
+    /// Where everything stands, for whoever has to find out why it does not move.
+    pub(crate) async fn report(&self, targets: usize) -> String {
+        let mut lines = Vec::new();
+        for target in 0..targets {
+            lines.push(format!(
+                "target {target}: {:?}",
+                self.consumer(EVENTS, &format!("natshook-{target}")).await
+            ));
+        }
+        lines.push(format!("retries: {:?}", self.consumer(RETRY_QUEUE, "natshook-retry").await));
+        lines.push(format!("waiting: {:?}", self.waiting().await));
+        lines.join("; ")
     }
 
     /// Which deliveries wait in the retry queue.

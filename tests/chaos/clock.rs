@@ -53,9 +53,12 @@ async fn when_the_clock_is_stepped_nothing_is_lost_or_repeated() {
         let ended = Instant::now();
         rig.publish(messages() / 3, Duration::ZERO).await;
         // What was put off while the clock was slow would come after ten minutes. Whoever cannot wait for that deletes
-        // the consumer, as docs/operations.md says; retries that are under way may then be repeated.
+        // the consumer while natshook stands still, as docs/operations.md says; retries that are under way may then
+        // be repeated.
+        natshook.signal("STOP");
         let queue = rig.books.context.get_stream(RETRY_QUEUE).await.expect("it is there");
         queue.delete_consumer("natshook-retry").await.expect("it is there");
+        natshook.signal("CONT");
         let retries = rig.sink.ledger(|ledger| ledger.count(Fate::FailsOnce)) * 2;
         rig.close(&natshook, retries, Some(ended)).await
     })

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use async_nats::{Client, ConnectOptions};
 use tempfile::TempDir;
@@ -12,6 +13,8 @@ use crate::support::broker::server_binary;
 use crate::support::{free_port, http, millis, secs, signal, until};
 
 pub(crate) const NODES: usize = 3;
+/// The longest that a node may take until it has caught up with the others.
+const HEALTHY_WITHIN: Duration = secs(60);
 
 #[derive(Debug)]
 struct Node {
@@ -128,11 +131,19 @@ impl Cluster {
 
     pub(crate) async fn wait_until_healthy(&self) {
         for node in self.nodes.iter().filter(|node| node.server.is_some()) {
-            until("a node is healthy", secs(60), async || {
-                tokio::time::sleep(millis(40)).await;
-                http::get(node.health, "/healthz").await.is_some_and(|(status, _)| status == 200)
-            })
-            .await;
+            let started = Instant::now();
+            loop {
+                let health = http::get(node.health, "/healthz").await;
+                if health.as_ref().is_some_and(|(status, _)| *status == 200) {
+                    break;
+                }
+                if started.elapsed() > HEALTHY_WITHIN {
+                    let log = std::fs::read_to_string(node.config.with_extension("log")).unwrap_or_default();
+                    let from = log.floor_char_boundary(log.len().saturating_sub(4_000));
+                    panic!("a node is not healthy: {health:?}\n{}", &log[from..]);
+                }
+                tokio::time::sleep(millis(50)).await;
+            }
         }
     }
 

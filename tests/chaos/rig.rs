@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use async_nats::{Client, HeaderMap};
 use futures_util::{StreamExt, stream};
 
-use crate::books::Books;
+use crate::books::{Books, Standing};
 use crate::campaign::Run;
 use crate::ledger::{Fate, Key, Numbered};
 use crate::sink::{SECRET, Sink};
@@ -165,16 +165,21 @@ impl Rig {
 
     /// Waits until the stream holds nothing that is not settled, and no delivery waits.
     pub(crate) async fn settle(&self) {
-        let what = format!("seed {}: everything is settled", self.seed);
-        let mut looked = Instant::now() - secs(1);
-        until(&what, SETTLED_WITHIN, async || {
-            let due = looked.elapsed() >= millis(200);
-            if due {
-                looked = Instant::now();
+        let started = Instant::now();
+        while !self.all_is_settled().await {
+            if started.elapsed() > SETTLED_WITHIN {
+                let books = self.books.report(self.targets).await;
+                let mut unended = Vec::new();
+                for target in 0..self.targets {
+                    unended.extend(self.unended(target).await);
+                }
+                panic!(
+                    "seed {}: not settled within {SETTLED_WITHIN:?}: {books}; came to no end: {unended:?}",
+                    self.seed
+                );
             }
-            due && self.all_is_settled().await
-        })
-        .await;
+            tokio::time::sleep(millis(200)).await;
+        }
     }
 
     /// Waits until everything is settled and holds the invariants against what came of it. `fault_ended` is when
@@ -241,15 +246,18 @@ impl Rig {
     pub(crate) async fn sources_are_settled(&self, targets: impl Iterator<Item = usize>) -> bool {
         for target in targets {
             let standing = self.books.consumer(EVENTS, &format!("natshook-{target}")).await;
-            if !standing.is_some_and(|standing| standing.pending == 0 && standing.unacked == 0) {
+            if !standing.is_some_and(Standing::is_settled) {
                 return false;
             }
         }
         true
     }
 
+    /// Asks the retry queue's consumer and not its stream: after a change of leaders a cluster may keep messages in
+    /// a work queue that were acked.
     async fn all_is_settled(&self) -> bool {
-        self.sources_are_settled(0..self.targets).await && self.books.count(RETRY_QUEUE).await == Some(0)
+        self.sources_are_settled(0..self.targets).await
+            && self.books.consumer(RETRY_QUEUE, "natshook-retry").await.is_some_and(Standing::is_settled)
     }
 
     /// The most requests that `faults` faults may repeat. Each catches at most twice the concurrency of deliveries for

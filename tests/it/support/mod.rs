@@ -23,12 +23,19 @@ pub(crate) use receiver::{Answer, Receiver};
 pub(crate) use wait::{millis, secs, throughout, until, until_some};
 
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A port nobody listens on, below the range from which the kernel takes the ports of outgoing
-/// connections: a client that dials a closed port of that range can meet itself.
+/// connections: a client that dials a closed port of that range can meet itself. Never one that was handed out
+/// before, which a server that is down at the moment may want back; processes begin far apart.
 pub(crate) fn free_port() -> u16 {
-    for _ in 0..1_000 {
-        let port = fastrand::u16(12_000..32_000);
+    const FIRST: u32 = 12_000;
+    const COUNT: u32 = 20_000;
+    static HANDED_OUT: AtomicU32 = AtomicU32::new(0);
+    let begin = std::process::id().wrapping_mul(487);
+    for _ in 0..COUNT {
+        let offset = begin.wrapping_add(HANDED_OUT.fetch_add(1, Ordering::Relaxed)) % COUNT;
+        let port = u16::try_from(FIRST + offset).expect("below 32000");
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
         }
