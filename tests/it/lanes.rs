@@ -55,7 +55,8 @@ async fn a_lane_whose_receiver_lets_requests_wait_stops_growing() {
 
     receiver.wait_long_for("/hook", 400, secs(60)).await;
     let most = receiver.most_in_flight("/hook");
-    assert!((4..=12).contains(&most), "about twice what the receiver works on at a time, not {most}");
+    // About eight, twice what the receiver works on at a time, and some more until the average shows it; it could be 200.
+    assert!((4..=20).contains(&most), "{most}");
 }
 
 /// The most requests of `seen` that were in flight together, each for `long`.
