@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 pub(crate) enum Fate {
     /// 200 at once.
     Accepted,
-    /// A 500 for the first attempt, then 200.
+    /// A 500 the first time, then 200.
     FailsOnce,
     /// 400: it belongs into the dead-letter stream.
     Refused,

@@ -1,6 +1,7 @@
 //! The receivers of the campaign: they check each request, write it into the ledger, and answer as the message's payload
 //! and their own mood say. They keep no request.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use tokio::io::{AsyncWriteExt, BufStream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
-use crate::ledger::{Fate, Ledger, Numbered};
+use crate::ledger::{Fate, Key, Ledger, Numbered};
 use crate::support::free_port;
 use crate::support::http::{Parsed, read_message};
 
@@ -31,6 +32,9 @@ pub(crate) enum Mood {
 struct State {
     ledger: Ledger,
     moods: Vec<Mood>,
+    /// What was answered 500 once. A second time would be another fault: when a broker hands out anew what failed, it is
+    /// all that there is, and ten in a row would open the breaker.
+    failed: HashSet<Key>,
     /// After so many more requests, one is read and never answered, and the test is told.
     hold: Option<(usize, oneshot::Sender<()>)>,
 }
@@ -99,13 +103,18 @@ async fn serve(tcp: TcpStream, state: &Mutex<State>, latency: Duration) -> std::
         if let Mood::Late(by) = mood {
             tokio::time::sleep(by).await;
         }
-        let status = match (mood, message.fate) {
-            (Mood::Answers(status), _) => status,
-            (_, Fate::Refused) => 400,
-            (_, Fate::FailsOnce) if attempt(&request) == 1 => 500,
-            (_, Fate::Accepted | Fate::FailsOnce) => 200,
+        let status = {
+            let mut state = state.lock().expect("lock");
+            let key = (target, message.number);
+            let status = match (mood, message.fate) {
+                (Mood::Answers(status), _) => status,
+                (_, Fate::Refused) => 400,
+                (_, Fate::FailsOnce) if state.failed.insert(key) => 500,
+                (_, Fate::Accepted | Fate::FailsOnce) => 200,
+            };
+            state.ledger.answered(key, status);
+            status
         };
-        state.lock().expect("lock").ledger.answered((target, message.number), status);
         let answer = format!("HTTP/1.1 {status} Planned\r\ncontent-length: 0\r\n\r\n");
         stream.write_all(answer.as_bytes()).await?;
         stream.flush().await?;
