@@ -29,6 +29,9 @@ pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 const PATIENCE_MIN: Duration = Duration::from_secs(15);
 const PATIENCE_MAX: Duration = Duration::from_secs(240);
 
+/// How often the client is told to connect to another server before the present one is taken as it is.
+const MOVES_MAX: usize = 8;
+
 /// How many refusals by the broker's permissions are remembered, to explain time-outs.
 const DENIALS_MAX: usize = 32;
 
@@ -171,16 +174,18 @@ impl Broker {
     }
 
     /// Resolves when the connection has been made again after it was lost, or for the first time.
-    pub async fn reconnected(&self) {
+    pub fn reconnected(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut connected = self.connected();
         connected.mark_unchanged();
-        while connected.changed().await.is_ok() {
-            if *connected.borrow_and_update() {
-                return;
+        async move {
+            while connected.changed().await.is_ok() {
+                if *connected.borrow_and_update() {
+                    return;
+                }
             }
+            // The connection was closed for good.
+            std::future::pending().await
         }
-        // The connection was closed for good.
-        std::future::pending().await
     }
 
     /// The server's version, as it calls itself.
@@ -337,8 +342,24 @@ impl Broker {
         let others = timeout(REQUEST_TIMEOUT, self.client.server_pool()).await;
         if others.is_ok_and(|pool| pool.is_ok_and(|pool| pool.len() > 1)) {
             tracing::warn!("this server's JetStream does not answer; connecting to another of the cluster");
-            if timeout(REQUEST_TIMEOUT, self.client.force_reconnect()).await.is_err() {
-                tracing::debug!("the client does not take the wish for another server");
+            self.move_to_another().await;
+        }
+    }
+
+    /// The client takes any server of the cluster, the present one as well: so it is told again.
+    async fn move_to_another(&self) {
+        let present = self.client.server_info().server_id;
+        for _ in 0..MOVES_MAX {
+            let moved = async {
+                let reconnected = self.reconnected();
+                match self.client.force_reconnect().await {
+                    Ok(()) => reconnected.await,
+                    Err(error) => tracing::debug!(%error, "the client does not look for another server"),
+                }
+            };
+            let in_time = timeout(REQUEST_TIMEOUT, moved).await.is_ok();
+            if in_time && self.client.server_info().server_id != present {
+                return;
             }
         }
     }

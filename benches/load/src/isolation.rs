@@ -4,6 +4,7 @@ use std::fmt::{self, Write};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use clap::ValueEnum;
 use natshook_load::{Seen, payload};
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -15,8 +16,8 @@ use crate::rig::{Rig, SUBJECT, Stage};
 const HEALTHY: u64 = 9;
 
 /// A way for the tenth target to be sick for the whole run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sickness {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Sickness {
     Dead,
     Failing,
     Throttling,
@@ -24,15 +25,6 @@ enum Sickness {
     Silent,
     Closing,
 }
-
-const SICKNESSES: [Sickness; 6] = [
-    Sickness::Dead,
-    Sickness::Failing,
-    Sickness::Throttling,
-    Sickness::Slow,
-    Sickness::Silent,
-    Sickness::Closing,
-];
 
 impl Sickness {
     /// The path at which the receiver behaves so; none where nobody listens.
@@ -71,6 +63,8 @@ pub(crate) struct Plan {
     pub(crate) messages: u64,
     /// Pairs of runs for each figure and sickness.
     pub(crate) runs: usize,
+    /// The one that is measured; all where it is left out.
+    pub(crate) sickness: Option<Sickness>,
 }
 
 /// The figures of one sickness, pair by pair.
@@ -88,7 +82,10 @@ pub(crate) async fn table(rig: &Rig, plan: &Plan) -> anyhow::Result<String> {
          deliveries/s without | deliveries/s with | ratio                 |\n\
          |---|---|---|---|---|---|---|\n",
     );
-    for sickness in SICKNESSES {
+    for &sickness in Sickness::value_variants() {
+        if plan.sickness.is_some_and(|only| only != sickness) {
+            continue;
+        }
         let pairs = pairs(rig, plan, sickness).await.with_context(|| sickness.to_string())?;
         let ratios = |with: &[f64], without: &[f64]| with.iter().zip(without).map(|(a, b)| a / b).collect();
         // Writing to a String cannot fail.

@@ -102,11 +102,14 @@ struct Isolation {
     #[arg(long, default_value_t = 10)]
     seconds: u64,
     /// Messages that wait for each target in the throughput runs
-    #[arg(long, default_value_t = 6_000)]
+    #[arg(long, default_value_t = 20_000)]
     messages: u64,
     /// Pairs of runs for each sickness
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 3)]
     runs: usize,
+    /// Measure one sickness alone
+    #[arg(long)]
+    sickness: Option<isolation::Sickness>,
 }
 
 const MEMORY: Memory = Memory { messages: 1_000_000 };
@@ -161,13 +164,16 @@ async fn compare_backlog(rig: &Rig, args: &Backlog) -> anyhow::Result<()> {
 }
 
 async fn measure_isolation(rig: &Rig, args: &Isolation) -> anyhow::Result<()> {
-    let Isolation { rate, seconds, messages, runs } = *args;
+    let Isolation { rate, seconds, messages, runs, sickness } = *args;
     println!(
         "\nIsolation: nine healthy targets with and without a sick tenth. Latency from publish to 2xx at {rate} messages a \
          second to each target for {seconds} s, both sides at the same time; throughput over a backlog of {messages} \
          messages for each target, in turn. {runs} pairs for each, medians, ratios as median (min to max).\n"
     );
-    println!("{}", isolation::table(rig, &isolation::Plan { rate, seconds, messages, runs }).await?);
+    println!(
+        "{}",
+        isolation::table(rig, &isolation::Plan { rate, seconds, messages, runs, sickness }).await?
+    );
     Ok(())
 }
 
