@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 /// Where an adaptive limit starts: as many connections as a browser or a careful client opens at once.
-pub const LIMIT_START: usize = 4;
+const LIMIT_START: usize = 4;
 
 /// Latency "holds" while its average is below this multiple of what is usual. Twice the usual means that a
 /// request waits as long as it is worked on: the receiver's capacity is used, and more would only queue there.
@@ -25,7 +25,7 @@ const LEARN_AGAIN: Duration = Duration::from_secs(600);
 
 /// A limit that follows what the receiver can take.
 #[derive(Clone, Debug)]
-pub struct AdaptiveLimit {
+pub(super) struct AdaptiveLimit {
     max: usize,
     current: usize,
     /// Answers that count, since the limit was last halved; no more than [`AVERAGED`].
@@ -44,8 +44,7 @@ pub struct AdaptiveLimit {
 
 impl AdaptiveLimit {
     /// Starts low; never above `max`, which is at least 1.
-    #[must_use]
-    pub fn new(max: usize) -> Self {
+    pub(super) fn new(max: usize) -> Self {
         let max = max.max(1);
         Self {
             max,
@@ -60,14 +59,13 @@ impl AdaptiveLimit {
     }
 
     /// The limit now, from 1 to its maximum.
-    #[must_use]
-    pub fn current(&self) -> usize {
+    pub(super) fn current(&self) -> usize {
         self.current
     }
 
     /// The receiver answered at `now`. One more may be in flight after a whole round of answers whose latency held.
     /// `full`: whether as many were in flight as may be; only then more would have made a difference.
-    pub fn answered(&mut self, began: Instant, now: Instant, full: bool) {
+    pub(super) fn answered(&mut self, began: Instant, now: Instant, full: bool) {
         if self.is_old(began) {
             return;
         }
@@ -90,7 +88,7 @@ impl AdaptiveLimit {
 
     /// An attempt that `began` then was too much for the receiver: half as many, once for all attempts that were
     /// in flight together.
-    pub fn overloaded(&mut self, began: Instant, now: Instant) {
+    pub(super) fn overloaded(&mut self, began: Instant, now: Instant) {
         if !self.is_old(began) {
             self.halve(now);
         }

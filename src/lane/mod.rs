@@ -22,7 +22,6 @@ use tokio::{
     time::{sleep, sleep_until},
 };
 
-pub use limit::{AdaptiveLimit, LIMIT_START};
 pub use permits::RetryPlace;
 
 use crate::{
@@ -30,6 +29,7 @@ use crate::{
     outcome::{End, Outcome, Strike},
     target::{Concurrency, Rate, Target},
 };
+use limit::AdaptiveLimit;
 use permits::{Permit, Permits};
 
 /// The longest stretch of a rate that may be used at once; beyond it requests are spread evenly.

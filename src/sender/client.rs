@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::{
-    client::legacy::Client,
+    client::legacy,
     rt::{TokioExecutor, TokioTimer},
 };
 
@@ -34,10 +34,13 @@ const HTTP2_CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// HTTP/1.1.
 const HEADERS_MAX: u32 = 64 * 1024;
 
-/// The HTTP client that all targets share. Cheap to clone.
+/// hyper's client with our connections.
+pub(super) type Client = legacy::Client<Dial, Full<Bytes>>;
+
+/// The HTTP client that all targets share, and the guard that it obeys. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct HttpClient {
-    pub(super) client: Client<Dial, Full<Bytes>>,
+    pub(super) client: Client,
     pub(super) guard: Arc<Guard>,
 }
 
@@ -59,7 +62,7 @@ impl HttpClient {
             .enable_http1()
             .enable_http2()
             .wrap_connector(TcpDial::new(&guard));
-        let client = Client::builder(TokioExecutor::new())
+        let client = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_MAX)
             .timer(TokioTimer::new())

@@ -23,6 +23,7 @@ use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
 use url::{Position, Url};
 
+use client::Client;
 pub use client::{HttpClient, HttpClientError};
 
 use crate::{
@@ -41,7 +42,7 @@ const RESENDS_MAX: u32 = 2;
 /// Sends the requests of one target. Printed without the query of its address, which may hold a secret.
 #[derive(Clone)]
 pub struct Sender {
-    http: HttpClient,
+    client: Client,
     method: Method,
     /// Where to, or why not.
     uri: Result<Uri, Fault>,
@@ -65,7 +66,7 @@ impl Sender {
             Ok(()) => uri(url),
             Err(refusal) => Err(Fault::Egress(refusal.to_string())),
         };
-        Self { http: http.clone(), method: target.method.clone(), uri, timeout: target.timeout }
+        Self { client: http.client.clone(), method: target.method.clone(), uri, timeout: target.timeout }
     }
 
     /// Makes one attempt; takes the target's `timeout` at most. `request` is asked for once, and again for each time
@@ -79,7 +80,7 @@ impl Sender {
         let mut resends = 0;
         loop {
             // Boxed: the client's future is large, and every future around it would be moved with it.
-            let mut sending = Box::pin(self.http.client.request(self.outgoing(uri.clone(), request())));
+            let mut sending = Box::pin(self.client.request(self.outgoing(uri.clone(), request())));
             return tokio::select! {
                 biased;
                 sent = &mut sending => match sent {
