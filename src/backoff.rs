@@ -17,6 +17,12 @@ impl Jitter {
         if (0.0..=1.0).contains(&share) { Ok(Self(share)) } else { Err(share) }
     }
 
+    /// The share.
+    #[must_use]
+    pub fn share(self) -> f64 {
+        self.0
+    }
+
     /// Moves `wait` by at most the share, as `random` (0 to 1) says: 0 shortens most, 1 lengthens most.
     fn apply(self, wait: Duration, random: f64) -> Duration {
         wait.mul_f64(1.0 + self.0 * (2.0 * random.clamp(0.0, 1.0) - 1.0))

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use crate::outcome::Strike;
 
 /// So many failures in a row open the breaker.
@@ -31,6 +33,33 @@ enum State {
     Closed,
     Open { until: Instant },
     Probing,
+}
+
+/// What a breaker does with attempts, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BreakerState {
+    /// Attempts begin as they come.
+    Closed,
+    /// None begins.
+    Open,
+    /// One is under way, or may begin, that decides.
+    Probing,
+}
+
+impl BreakerState {
+    /// Every state, for metrics and docs.
+    pub const ALL: [Self; 3] = [Self::Closed, Self::Open, Self::Probing];
+
+    /// The word for it in metrics and tables.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::Probing => "probing",
+        }
+    }
 }
 
 /// What the attempts so far say about a target.
@@ -85,6 +114,16 @@ impl Breaker {
     #[must_use]
     pub fn is_unhindered(&self) -> bool {
         self.state == State::Closed && self.held_until.is_none()
+    }
+
+    /// What it does with attempts at `now`. An open one whose wait is over is probing: the next attempt decides.
+    #[must_use]
+    pub fn state(&self, now: Instant) -> BreakerState {
+        match self.state {
+            State::Closed => BreakerState::Closed,
+            State::Open { until } if until > now => BreakerState::Open,
+            State::Open { .. } | State::Probing => BreakerState::Probing,
+        }
     }
 
     /// Whether attempts begin as they come.

@@ -1,4 +1,4 @@
-//! What is done about an outcome: ack, another attempt, or the dead-letter stream. Pure: the time and the
+//! What is done about an outcome: ack, another attempt, or the dead-letter stream; or a skip, where nothing was sent. Pure: the time and the
 //! jitter are arguments, and nothing is done here.
 
 use std::time::{Duration, SystemTime};
@@ -21,6 +21,8 @@ pub enum Disposition {
     },
     /// It is stored as a dead letter.
     DeadLetter(Reason),
+    /// The target does not want it: the source may forget it.
+    Skip,
 }
 
 /// Why natshook gave up.
@@ -42,11 +44,17 @@ pub enum Reason {
     UnknownTarget,
     /// natshook ended while the message waited in its memory; core NATS takes nothing back.
     ShutDown,
+    /// The target's filter cannot be evaluated for it.
+    FilterError,
+    /// What the target would send of it cannot be made.
+    TransformError,
+    /// What would be sent of it is not JSON, and the target takes batches of JSON.
+    NotJson,
 }
 
 impl Reason {
     /// Every reason, for metrics and docs.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::AttemptsExhausted,
         Self::TooOld,
         Self::PermanentStatus,
@@ -55,6 +63,9 @@ impl Reason {
         Self::Unreadable,
         Self::UnknownTarget,
         Self::ShutDown,
+        Self::FilterError,
+        Self::TransformError,
+        Self::NotJson,
     ];
 
     /// The word for it in headers, logs and metrics.
@@ -69,18 +80,21 @@ impl Reason {
             Self::Unreadable => "unreadable",
             Self::UnknownTarget => "unknown_target",
             Self::ShutDown => "shut_down",
+            Self::FilterError => "filter_error",
+            Self::TransformError => "transform_error",
+            Self::NotJson => "not_json",
         }
     }
 }
 
-/// Decides what follows the attempt that ended so. `failed` counts that attempt already; `random` (0 to 1)
-/// spreads the wait.
+/// Decides what follows the attempt that ended so. `failed` counts that attempt already; the delivery's age counts from
+/// `since`; `random` (0 to 1) spreads the wait.
 #[must_use]
 pub fn decide(
     outcome: Outcome,
     end: &End,
     failed: &Failed,
-    published: SystemTime,
+    since: SystemTime,
     policy: &RetryPolicy,
     now: SystemTime,
     random: f64,
@@ -94,7 +108,7 @@ pub fn decide(
                 let overload = if end.overloaded() { policy.overload_wait } else { Duration::ZERO };
                 let wait = wait.max(overload).max(end.retry_after().unwrap_or_default());
                 let at = now + wait;
-                if expired(at, published, policy) {
+                if expired(at, since, policy) {
                     Disposition::DeadLetter(Reason::TooOld)
                 } else {
                     Disposition::Retry { at }
@@ -104,11 +118,11 @@ pub fn decide(
     }
 }
 
-/// Whether a retry at `at` would be later than the policy's `max_age` allows. A clock that stepped back makes
-/// nothing old.
+/// Whether a retry at `at` would be later than the policy's `max_age`, counted from `since`, allows. A clock that
+/// stepped back makes nothing old.
 #[must_use]
-pub fn expired(at: SystemTime, published: SystemTime, policy: &RetryPolicy) -> bool {
-    at.duration_since(published).is_ok_and(|age| age > policy.max_age)
+pub fn expired(at: SystemTime, since: SystemTime, policy: &RetryPolicy) -> bool {
+    at.duration_since(since).is_ok_and(|age| age > policy.max_age)
 }
 
 #[cfg(test)]
@@ -149,6 +163,7 @@ mod tests {
             status,
             retry_after: retry_after.map(Duration::from_secs),
             excerpt: Bytes::new(),
+            kept: None,
         })
     }
 

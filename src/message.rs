@@ -7,6 +7,8 @@ use std::{num::NonZeroU32, sync::Arc, time::SystemTime};
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
+use crate::{outcome::Answer, trace_parent::TraceParent};
+
 /// The header by which publishers name a message; the broker drops a second one within its window.
 pub const MESSAGE_ID_HEADER: &str = "Nats-Msg-Id";
 
@@ -61,6 +63,8 @@ pub enum Origin {
     Passing {
         /// An id made at reception.
         id: String,
+        /// The subject on which its publisher waits for an answer, if it does. Known only while the message is in memory.
+        reply: Option<Box<str>>,
     },
 }
 
@@ -91,7 +95,7 @@ impl Message {
             (_, Origin::Stored { stream, sequence }) => {
                 format!("{}-{sequence}", utf8_percent_encode(stream, NOT_IN_WEBHOOK_ID))
             }
-            (_, Origin::Passing { id }) => id.clone(),
+            (_, Origin::Passing { id, .. }) => id.clone(),
         }
     }
 }
@@ -135,19 +139,40 @@ pub struct Delivery {
     pub message: Message,
     /// The attempts so far; none for a fresh delivery.
     pub failed: Option<Failed>,
+    /// Why it is given up although no attempt says so, in words. Kept only in its dead letter.
+    pub refused: Option<Box<str>>,
+    /// The answer that settles it, where the target tells of answers.
+    pub answer: Option<Box<Answer>>,
+    /// When somebody last replayed it, if anybody did.
+    pub replayed: Option<SystemTime>,
+    /// The span under which it was first worked on, if it is traced.
+    pub trace: Option<TraceParent>,
 }
 
 impl Delivery {
     /// A delivery that has not been attempted yet.
     #[must_use]
     pub fn fresh(message: Message) -> Self {
-        Self { message, failed: None }
+        Self { message, failed: None, refused: None, answer: None, replayed: None, trace: None }
+    }
+
+    /// From when on its age counts: its replay, else its publication.
+    #[must_use]
+    pub fn aged_since(&self) -> SystemTime {
+        self.replayed.unwrap_or(self.message.published)
     }
 
     /// How many attempts have been made and have failed.
     #[must_use]
     pub fn attempts(&self) -> u32 {
         self.failed.as_ref().map_or(0, |failed| failed.attempts.get())
+    }
+
+    /// What went wrong last, in words: why it is refused, else how its last attempt failed.
+    #[must_use]
+    pub fn last_error(&self) -> Option<&str> {
+        let failed = self.failed.as_ref().map(|failed| failed.last_error.as_str());
+        self.refused.as_deref().or(failed)
     }
 }
 

@@ -4,6 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use http::HeaderMap;
 
 /// The longest wait that a `Retry-After` header can ask for.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
@@ -26,6 +27,17 @@ pub struct Answer {
     pub retry_after: Option<Duration>,
     /// The beginning of the body.
     pub excerpt: Bytes,
+    /// What else is kept of it, for targets whose answers mean more than their status.
+    pub kept: Option<Box<Kept>>,
+}
+
+/// An answer's headers and body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// All headers.
+    pub headers: HeaderMap,
+    /// The body, as far as it was read: at most as many bytes as the sender was told to keep.
+    pub body: Bytes,
 }
 
 /// Why no answer came. The text names the cause and never holds a secret.
@@ -49,6 +61,78 @@ pub enum Fault {
     /// The egress guard does not allow the address.
     #[error("egress refused: {0}")]
     Egress(String),
+    /// The token endpoint gave no access token, and would give none if it were asked again.
+    #[error("token: {0}")]
+    TokenRefused(String),
+    /// The token endpoint gave no access token at the moment.
+    #[error("token: {0}")]
+    TokenUnavailable(String),
+}
+
+/// How an attempt ended, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndKind {
+    /// An answer below 200.
+    Informational,
+    /// An answer from 200 to 299.
+    Success,
+    /// An answer from 300 to 399.
+    Redirection,
+    /// An answer from 400 to 499.
+    ClientError,
+    /// An answer of 500 or above.
+    ServerError,
+    /// No answer within the target's `timeout`.
+    Timeout,
+    /// The connection broke after it had been made.
+    ConnectionLost,
+    /// No connection could be made.
+    ConnectionRefused,
+    /// The host's name has no address.
+    Dns,
+    /// The TLS handshake failed.
+    Tls,
+    /// The egress guard does not allow the address.
+    EgressRefused,
+    /// The token endpoint gave no access token; nothing was sent to the target.
+    Token,
+}
+
+impl EndKind {
+    /// Every kind, in the order of the enum, for metrics and docs.
+    pub const ALL: [Self; 12] = [
+        Self::Informational,
+        Self::Success,
+        Self::Redirection,
+        Self::ClientError,
+        Self::ServerError,
+        Self::Timeout,
+        Self::ConnectionLost,
+        Self::ConnectionRefused,
+        Self::Dns,
+        Self::Tls,
+        Self::EgressRefused,
+        Self::Token,
+    ];
+
+    /// The word for it in metrics and logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Informational => "1xx",
+            Self::Success => "2xx",
+            Self::Redirection => "3xx",
+            Self::ClientError => "4xx",
+            Self::ServerError => "5xx",
+            Self::Timeout => "timeout",
+            Self::ConnectionLost => "connection_lost",
+            Self::ConnectionRefused => "connection_refused",
+            Self::Dns => "dns",
+            Self::Tls => "tls",
+            Self::EgressRefused => "egress_refused",
+            Self::Token => "token",
+        }
+    }
 }
 
 /// What an attempt means for its delivery.
@@ -106,20 +190,24 @@ fn classify_status(status: u16, overrides: &Overrides) -> Outcome {
 
 fn strike(fault: &Fault) -> Strike {
     match fault {
-        Fault::Timeout(_) | Fault::ConnectionLost(_) | Fault::ConnectionRefused(_) => Strike::Failure,
-        Fault::Dns(_) | Fault::Tls(_) | Fault::Egress(_) => Strike::TargetFault,
+        Fault::Timeout(_)
+        | Fault::ConnectionLost(_)
+        | Fault::ConnectionRefused(_)
+        | Fault::TokenUnavailable(_) => Strike::Failure,
+        Fault::Dns(_) | Fault::Tls(_) | Fault::Egress(_) | Fault::TokenRefused(_) => Strike::TargetFault,
     }
 }
 
 impl Fault {
-    fn word(&self) -> &'static str {
+    fn kind(&self) -> EndKind {
         match self {
-            Self::Timeout(_) => "timeout",
-            Self::ConnectionLost(_) => "connection_lost",
-            Self::ConnectionRefused(_) => "connection_refused",
-            Self::Dns(_) => "dns",
-            Self::Tls(_) => "tls",
-            Self::Egress(_) => "egress_refused",
+            Self::Timeout(_) => EndKind::Timeout,
+            Self::ConnectionLost(_) => EndKind::ConnectionLost,
+            Self::ConnectionRefused(_) => EndKind::ConnectionRefused,
+            Self::Dns(_) => EndKind::Dns,
+            Self::Tls(_) => EndKind::Tls,
+            Self::Egress(_) => EndKind::EgressRefused,
+            Self::TokenRefused(_) | Self::TokenUnavailable(_) => EndKind::Token,
         }
     }
 }
@@ -152,20 +240,25 @@ impl End {
         }
     }
 
-    /// How the attempt ended in one word, for metrics and logs: the class of the answer's status, or why no answer
-    /// came.
+    /// The class of the answer's status, or why no answer came.
     #[must_use]
-    pub fn word(&self) -> &'static str {
+    pub fn kind(&self) -> EndKind {
         match self {
             Self::Answered(answer) => match answer.status {
-                ..200 => "1xx",
-                200..=299 => "2xx",
-                300..=399 => "3xx",
-                400..=499 => "4xx",
-                500.. => "5xx",
+                ..200 => EndKind::Informational,
+                200..=299 => EndKind::Success,
+                300..=399 => EndKind::Redirection,
+                400..=499 => EndKind::ClientError,
+                500.. => EndKind::ServerError,
             },
-            Self::Broken(fault) => fault.word(),
+            Self::Broken(fault) => fault.kind(),
         }
+    }
+
+    /// How the attempt ended in one word, for logs.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        self.kind().as_str()
     }
 
     /// What went wrong, in words for people.

@@ -1,7 +1,7 @@
 //! Subject patterns as NATS defines them: what matches, what contains what, and how a set of patterns is
 //! reduced until no two of them overlap. Pure; nothing here knows the broker or the config file.
 
-use std::fmt;
+use std::{collections::HashSet, fmt};
 
 /// A subject or a pattern with wildcards: tokens separated by dots, `*` for any one token, `>` for one or
 /// more tokens at the end.
@@ -137,18 +137,38 @@ impl fmt::Display for Pattern {
     }
 }
 
+/// Patterns among which it is quickly found whether one contains another, also where there are thousands.
+#[derive(Clone, Debug, Default)]
+pub struct PatternSet {
+    subjects: HashSet<Pattern>,
+    with_wildcards: Vec<Pattern>,
+}
+
+impl PatternSet {
+    /// Whether one of these contains `pattern`.
+    #[must_use]
+    pub fn contains(&self, pattern: &Pattern) -> bool {
+        self.subjects.contains(pattern) || self.with_wildcards.iter().any(|wide| wide.contains(pattern))
+    }
+}
+
+impl FromIterator<Pattern> for PatternSet {
+    fn from_iter<I: IntoIterator<Item = Pattern>>(patterns: I) -> Self {
+        let (subjects, with_wildcards) = patterns.into_iter().partition::<Vec<_>, _>(Pattern::is_literal);
+        Self { subjects: subjects.into_iter().collect(), with_wildcards }
+    }
+}
+
 /// Removes every pattern that another one contains; the rest keep their order.
 #[must_use]
 pub fn reduce(patterns: &[Pattern]) -> Vec<Pattern> {
-    let mut kept: Vec<Pattern> = Vec::new();
-    for pattern in patterns {
-        if kept.iter().any(|k| k.contains(pattern)) {
-            continue;
-        }
-        kept.retain(|k| !pattern.contains(k));
-        kept.push(pattern.clone());
-    }
-    kept
+    // Only what has wildcards contains more than itself.
+    let wide: Vec<&Pattern> = patterns.iter().filter(|pattern| !pattern.is_literal()).collect();
+    let mut seen = HashSet::new();
+    let kept = patterns.iter().filter(|pattern| {
+        seen.insert(*pattern) && !wide.iter().any(|wide| wide != pattern && wide.contains(pattern))
+    });
+    kept.cloned().collect()
 }
 
 /// Patterns of which no two overlap and which together match at least what `patterns` match.
@@ -170,9 +190,15 @@ pub fn disjoint(patterns: &[Pattern]) -> Vec<Pattern> {
 /// Two of `patterns` that overlap, if there are such.
 #[must_use]
 pub fn overlapping_pair(patterns: &[Pattern]) -> Option<(&Pattern, &Pattern)> {
-    let pairs =
-        patterns.iter().enumerate().flat_map(|(i, one)| patterns[i + 1..].iter().map(move |two| (one, two)));
-    pairs.into_iter().find(|(one, two)| one.overlaps(two))
+    let mut subjects = HashSet::new();
+    patterns.iter().enumerate().find_map(|(i, one)| {
+        // Two without wildcards overlap only if they are the same.
+        if one.is_literal() {
+            return (!subjects.insert(one)).then_some((one, one));
+        }
+        let mut others = patterns.iter().enumerate().filter(|(j, _)| *j != i);
+        others.find(|(_, two)| one.overlaps(two)).map(|(_, two)| (one, two))
+    })
 }
 
 #[cfg(test)]
@@ -230,6 +256,29 @@ mod tests {
         #[test]
         fn a_subject_matched_by_both_means_overlap(a in pattern(), b in pattern(), s in subject()) {
             prop_assert!(!(a.matches(&s) && b.matches(&s)) || (a.overlaps(&b) && b.overlaps(&a)));
+        }
+
+        #[test]
+        fn no_reduced_pattern_contains_another(patterns in prop::collection::vec(pattern(), 1..6)) {
+            let reduced = reduce(&patterns);
+            for (i, one) in reduced.iter().enumerate() {
+                prop_assert!(reduced.iter().enumerate().all(|(j, two)| i == j || !one.contains(two)));
+            }
+        }
+
+        #[test]
+        fn a_set_contains_what_one_of_its_patterns_contains(patterns in prop::collection::vec(pattern(), 1..5), p in pattern()) {
+            let set: PatternSet = patterns.iter().cloned().collect();
+            prop_assert_eq!(set.contains(&p), patterns.iter().any(|one| one.contains(&p)));
+        }
+
+        #[test]
+        fn an_overlapping_pair_is_found_wherever_there_is_one(patterns in prop::collection::vec(pattern(), 1..5)) {
+            let all = patterns.iter().enumerate();
+            let any = all.flat_map(|(i, a)| patterns[i + 1..].iter().map(move |b| (a, b))).any(|(a, b)| a.overlaps(b));
+            let found = overlapping_pair(&patterns);
+            prop_assert_eq!(found.is_some(), any);
+            prop_assert!(found.is_none_or(|(a, b)| a.overlaps(b)));
         }
 
         #[test]

@@ -46,7 +46,7 @@ fn judge(text: &str) {
         Ok(config) => {
             valid(&config);
             // Headers are printed as written; a target's own is what `send` shows.
-            let targets = config.targets.iter().map(|target| format!("{} {:?}", target.url, target.auth));
+            let targets = config.targets().map(|target| format!("{} {:?}", target.url, target.auth));
             targets.collect::<String>()
         }
         Err(error) => {
@@ -74,12 +74,12 @@ fn errors_name_keys(error: &LoadError) {
 
 /// What nobody checks again once a config was accepted.
 fn valid(config: &Config) {
-    assert!(!config.targets.is_empty(), "a config without targets");
-    for (index, target) in config.targets.iter().enumerate() {
+    assert!(config.targets().next().is_some(), "a config without targets");
+    for (index, target) in config.targets().enumerate() {
         let url = target.url.expose();
         assert!(config.egress.check_url(url).is_ok(), "a url that the guard refuses: {url}");
         assert!(url.username().is_empty() && url.password().is_none(), "user info: {url}");
-        assert!(config.targets[..index].iter().all(|other| other.name != target.name), "two of one name");
+        assert!(config.targets().take(index).all(|other| other.name != target.name), "two of one name");
         assert!(!target.subjects.is_empty(), "a target without subjects");
         for (i, one) in target.subjects.iter().enumerate() {
             let others = target.subjects[..i].iter();

@@ -50,7 +50,7 @@ const PASSED_BYTES_MAX: usize = 6 * 1024;
 fn template() -> &'static Template {
     static TEMPLATE: OnceLock<Template> = OnceLock::new();
     TEMPLATE.get_or_init(|| match Config::from_toml(CONFIG, "fuzz.toml") {
-        Ok(config) => Template::new(&config.targets[0]),
+        Ok(config) => Template::new(&config.connections[0].targets[0]),
         Err(error) => panic!("{error}"),
     })
 }
@@ -69,7 +69,7 @@ pub fn check(bytes: &[u8]) {
     };
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
     let delivery = Delivery::fresh(message);
-    let request = template().request(&delivery, now);
+    let request = template().request(&delivery, None, now);
     judge(&request, &delivery.message);
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use bytes::Bytes;
 use natshook::{
     disposition::Reason,
-    envelope::{dead_letter_headers, read_waiting, waiting_headers},
+    envelope::{dead_letter_headers, read_letter, read_waiting, waiting_headers},
     message::{Headers, Message, Origin},
     target::TargetName,
 };
@@ -35,6 +35,14 @@ pub fn check(bytes: &[u8]) {
     let written = waiting_headers(&second.delivery, &second.target, second.not_before);
     let third = read_waiting(stored(written, payload));
     assert_eq!(third.map(|third| third.delivery), Ok(second.delivery.clone()));
+
+    let headers = dead_letter_headers(&second.delivery, &second.target, Reason::AttemptsExhausted);
+    let letter = read_letter(Message {
+        subject: format!("natshook.dead-letter.{}", second.target),
+        ..stored(headers, payload)
+    });
+    let again = letter.delivery(UNIX_EPOCH).map(|(_, delivery)| delivery.message);
+    assert_eq!(again.as_ref(), Ok(&second.delivery.message), "a dead letter becomes the message that it was");
 
     for headers in [
         waiting_headers(&second.delivery, &second.target, second.not_before),

@@ -1,67 +1,88 @@
-//! The admin listener: health, readiness and metrics over HTTP. It reads; it changes nothing.
+//! The admin listener: health and metrics for machines, and the status page for people, who can also pause, resume and
+//! test a target here and replay dead letters. `access` says who may do what, `serve` bounds what clients can take,
+//! `pages` writes HTML, `live` keeps it fresh. What is shown and done goes through `connector::Control` and
+//! `dead_letter`: nothing here delivers or decides anything.
+
+mod access;
+mod assets;
+mod headers;
+mod health;
+mod letters;
+mod live;
+mod pages;
+mod replays;
+mod routes;
+mod serve;
+mod targets;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use axum::{
-    Router, extract::State, http::StatusCode, http::header::CONTENT_TYPE, response::IntoResponse,
-    routing::get,
-};
 use tokio::{net::TcpListener, task::AbortHandle};
 
 use crate::{
-    connector::{Readiness, RunError},
-    metrics::Metrics,
+    config,
+    connector::{Control, RunError},
 };
-
-const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+use access::{Access, Rules};
+use live::Live;
+use replays::Replays;
 
 /// The running listener; it ends when this is dropped.
 #[derive(Debug)]
-pub struct Listener(AbortHandle);
+pub struct Listener {
+    serving: AbortHandle,
+    /// As the config says it; the port may be 0 there.
+    asked: SocketAddr,
+    admin: Arc<Admin>,
+}
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        self.0.abort();
+        self.serving.abort();
     }
 }
 
-/// Listens on `address`.
+/// What every page and action can reach.
+#[derive(Debug)]
+struct Admin {
+    control: Control,
+    access: Access,
+    live: Live,
+    replays: Replays,
+}
+
+impl Listener {
+    /// Listens as `admin` says instead. Where the address stays the same only the rules change, and whoever came in by
+    /// another token has to log in again.
+    ///
+    /// # Errors
+    /// The address cannot be listened on; then everything stays as it was.
+    pub async fn change(&mut self, admin: &config::Admin, control: Control) -> Result<(), RunError> {
+        if admin.listen == self.asked {
+            self.admin.access.change(Rules::new(admin));
+        } else {
+            *self = listen(admin, control).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Listens as `admin` says.
 ///
 /// # Errors
 /// The address cannot be listened on.
-pub async fn listen(
-    address: SocketAddr,
-    readiness: Arc<Readiness>,
-    metrics: Arc<Metrics>,
-) -> Result<Listener, RunError> {
-    let refused = |cause| RunError::Listen { address, cause };
-    let listener = TcpListener::bind(address).await.map_err(refused)?;
+pub async fn listen(admin: &config::Admin, control: Control) -> Result<Listener, RunError> {
+    let asked = admin.listen;
+    let refused = |cause| RunError::Listen { address: asked, cause };
+    let listener = TcpListener::bind(asked).await.map_err(refused)?;
     let bound = listener.local_addr().map_err(refused)?;
     tracing::info!(address = %bound, "admin listener");
-    let routes = Router::new()
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready).with_state(readiness))
-        .route("/metrics", get(exposition).with_state(metrics));
-    let serving = tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, routes).await {
-            tracing::error!(%error, "the admin listener ended");
-        }
+    let admin = Arc::new(Admin {
+        control,
+        access: Access::new(Rules::new(admin)),
+        live: Live::default(),
+        replays: Replays::default(),
     });
-    Ok(Listener(serving.abort_handle()))
-}
-
-async fn ready(State(readiness): State<Arc<Readiness>>) -> impl IntoResponse {
-    let missing = readiness.missing();
-    if missing.is_empty() {
-        (StatusCode::OK, "ready\n".to_owned())
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", missing.join(", ")))
-    }
-}
-
-async fn exposition(State(metrics): State<Arc<Metrics>>) -> impl IntoResponse {
-    match metrics.encode() {
-        Ok(text) => ([(CONTENT_TYPE, OPENMETRICS)], text).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
-    }
+    let serving = tokio::spawn(serve::serve(listener, routes::routes(&admin)));
+    Ok(Listener { serving: serving.abort_handle(), asked, admin })
 }

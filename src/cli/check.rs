@@ -6,35 +6,45 @@ use clap::Args;
 use comfy_table::{ContentArrangement, Table, presets::NOTHING};
 use url::Host;
 
-use super::{Failure, Global, print, process};
+use super::{Failure, Global, print, process, tests_of_targets};
 use crate::{
-    config::{Config, SourceKind},
+    config::{Config, Connection, SourceKind},
     connector::RunError,
     egress::{Grounds, Guard, GuardedResolver, Verdict},
+    sender::{HttpClient, Sender},
     source,
-    target::Target,
+    target::{Auth, Target},
 };
 
 /// Check the config, and print what would be delivered where
 ///
 /// Reads the config, the environment's overrides and the secrets that it names. Prints every error at once. Asks
 /// neither the broker nor a target, unless --connect is given: then it also asks the broker, and prints to which
-/// addresses each target leads and whether they may be dialled. Even then it changes nothing and sends nothing.
+/// addresses each target leads and whether they may be dialled, and asks the token endpoints of targets with auth.oauth2
+/// for a token. Even then it changes nothing, and sends nothing to any target.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   natshook check --config /etc/natshook.toml && systemctl restart natshook
+  natshook check --tests                  do filters, transforms and templates make what they should?
   natshook check --connect")]
 pub(super) struct Check {
     /// Also connect to the broker, and judge the addresses that the targets' names lead to
     #[arg(long)]
     connect: bool,
+
+    /// Also run the tests of the targets, [[targets.tests]]; nothing is sent
+    #[arg(long)]
+    tests: bool,
 }
 
 impl Check {
     pub(super) fn execute(&self, global: &Global) -> Result<(), Failure> {
         let config = global.load()?;
         print(&format!("{}\n", table(&config).trim_fmt()))?;
+        if self.tests {
+            process::block_on(tests_of_targets::run(&config))?;
+        }
         if self.connect {
             process::block_on(connect(&config))?;
         }
@@ -44,10 +54,23 @@ impl Check {
 
 /// Asks the broker, and the resolver for each target. All are asked, whatever the first ones say.
 async fn connect(config: &Config) -> Result<(), Failure> {
-    let mut findings = vec![("broker".to_owned(), broker(config).await)];
+    let mut findings = Vec::new();
+    for connection in &config.connections {
+        let what = match config.connections.len() {
+            1 => "broker".to_owned(),
+            _ => format!("connection {}", connection.name),
+        };
+        findings.push((what, broker(connection).await));
+    }
     let guard = Arc::new(config.egress.clone());
-    for target in &config.targets {
+    for target in config.targets() {
         findings.push((format!("target {}", target.name), addresses(&guard, target).await));
+    }
+    for target in config.targets() {
+        if let Auth::OAuth2(credentials) = &target.auth {
+            let finding = token(config, target).await.map(|()| credentials.token_url.to_string());
+            findings.push((format!("token endpoint of target {}", target.name), finding));
+        }
     }
     let failed = findings.iter().filter(|(_, finding)| finding.is_err()).count();
     for (what, finding) in &findings {
@@ -60,10 +83,11 @@ async fn connect(config: &Config) -> Result<(), Failure> {
     if failed == 0 { Ok(()) } else { Err(Failure::Checks(failed, findings.len())) }
 }
 
-async fn broker(config: &Config) -> Result<String, String> {
-    let broker = source::connect(&config.nats, &config.name).await.map_err(|error| error.to_string())?;
+async fn broker(connection: &Connection) -> Result<String, String> {
+    let connected = source::connect(&connection.nats, &connection.instance).await;
+    let broker = connected.map_err(|error| error.to_string())?;
     let version = broker.version();
-    match config.source {
+    match connection.source {
         SourceKind::Core => Ok(format!("nats-server {version}")),
         SourceKind::JetStream if !broker.is_at_least(2, 10) => Err(RunError::OldServer(version).to_string()),
         SourceKind::JetStream => match broker.check_jetstream().await {
@@ -71,6 +95,12 @@ async fn broker(config: &Config) -> Result<String, String> {
             Err(error) => Err(RunError::NoJetStream(error.to_string()).to_string()),
         },
     }
+}
+
+/// Whether the token endpoint of a target gives a token.
+async fn token(config: &Config, target: &Target) -> Result<(), String> {
+    let http = HttpClient::new(config.egress.clone()).map_err(|error| error.to_string())?;
+    Sender::new(&http, target).authorize().await.map_err(|fault| fault.to_string())
 }
 
 /// The addresses that a target leads to, a line each with the guard's verdict. A target is well when one of them may
@@ -109,7 +139,7 @@ fn table(config: &Config) -> Table {
     let mut table = Table::new();
     table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(["TARGET", "SUBJECTS", "URL", "AUTH", "SIGNED", "ATTEMPTS", "GIVES UP AFTER"]);
-    for target in &config.targets {
+    for target in config.targets() {
         table.add_row(row(target));
     }
     // The first column's padding would indent the whole table.
@@ -126,7 +156,8 @@ fn row(target: &Target) -> [String; 7] {
         subjects.join("\n"),
         format!("→ {} {}", target.method, target.url),
         target.auth.kind().to_owned(),
-        if target.signing.is_empty() { "no" } else { "yes" }.to_owned(),
+        if target.signing.is_empty() && target.message_signatures.is_none() { "no" } else { "yes" }
+            .to_owned(),
         target.retry.schedule.attempts().to_string(),
         humantime::format_duration(target.retry.horizon()).to_string(),
     ]

@@ -2,6 +2,8 @@
 
 use std::{future::Future, io};
 
+use tokio::sync::mpsc;
+
 use super::Failure;
 
 /// The exit code of a process that a second signal ended: what was in flight comes again.
@@ -32,6 +34,30 @@ pub(super) fn shutdown_signal(
             std::process::exit(EXIT_INTERRUPTED);
         });
     })
+}
+
+/// A word for each SIGHUP.
+///
+/// # Errors
+/// The system does not let us listen for signals.
+#[cfg(unix)]
+pub(super) fn hangups() -> io::Result<mpsc::Receiver<()>> {
+    let mut signals = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?;
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(async move {
+        while signals.recv().await.is_some() {
+            tracing::info!(signal = "SIGHUP", "reading the config again");
+            // One that waits already stands for this one too.
+            let _ = sender.try_send(());
+        }
+    });
+    Ok(receiver)
+}
+
+/// No other system has it.
+#[cfg(not(unix))]
+pub(super) fn hangups() -> io::Result<mpsc::Receiver<()>> {
+    Ok(mpsc::channel(1).1)
 }
 
 #[cfg(unix)]

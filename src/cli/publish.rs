@@ -9,7 +9,7 @@ use url::Url;
 
 use super::{Failure, Global, body, print, process};
 use crate::{
-    config::{Config, InstanceName, Nats, NatsAuth, ServerUrl, SourceKind, Tls},
+    config::{InstanceName, Nats, NatsAuth, Reach, ServerUrl, SourceKind, Tls},
     message::Headers,
     source::{self, StoreError},
     subject::Pattern,
@@ -116,7 +116,7 @@ impl Publish {
             Some(given) => server(given.expose_secret())
                 .map_err(|expected| Failure::Usage(format!("--server (or NATS_URL): {expected}")))?,
             None if global.config.is_some() || Path::new(Global::DEFAULT_CONFIG).exists() => {
-                let Config { nats, name, source, .. } = global.load()?;
+                let Reach { nats, name, source, .. } = global.reach(None)?;
                 return Ok(Place { nats, name, source });
             }
             None => server(DEFAULT_SERVER).map_err(Failure::Usage)?,

@@ -2,25 +2,27 @@
 
 use std::{
     fmt::Write,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use clap::Args;
+use http::HeaderValue;
 
-use super::{Failure, Global, REDACTED, body, print, process};
+use super::{
+    Failure, Global, REDACTED, body, print, process,
+    sample::{self, Fate, Sent},
+};
 use crate::{
-    message::{Delivery, Headers, Message, Origin},
+    message::Headers,
     outcome::{self, End, Outcome},
-    request::{Request, Template},
     sender::{HttpClient, Sender},
-    subject::Pattern,
     target::Target,
 };
 
 /// Send one test request to a target
 ///
-/// The request is made as any other: headers, auth, signature, timeout, egress guard. Nothing is taken from the
-/// broker, and nothing is retried. Exits 0 when the target answered with a 2xx.
+/// The request is made as any other: filter, transform, templates, headers, auth, signature, timeout, egress guard. Nothing
+/// is taken from the broker, and nothing is retried. Exits 0 when the target answered with a 2xx.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -37,69 +39,59 @@ pub(super) struct Send {
     /// The subject that the request names [default: the target's first one without wildcards]
     #[arg(long, value_name = "SUBJECT")]
     subject: Option<String>,
+
+    /// A header of the message, for filter and templates; may be repeated
+    #[arg(long = "header", short = 'H', value_name = "NAME: VALUE", value_parser = sample::header)]
+    headers: Vec<(String, String)>,
 }
 
 impl Send {
     pub(super) fn execute(&self, global: &Global) -> Result<(), Failure> {
         let config = global.load()?;
-        let target = config.targets.iter().find(|target| target.name.as_str() == self.target);
-        let Some(target) = target else {
-            let known: Vec<&str> = config.targets.iter().map(|target| target.name.as_str()).collect();
-            return Err(Failure::Usage(format!(
-                "no target {:?}; known are {}",
-                self.target,
-                known.join(", ")
-            )));
-        };
-        let delivery = self.delivery(target, body::read(&self.data)?);
-        let request = Template::new(target).request(&delivery, SystemTime::now());
-        print(&shown_request(target, &request))?;
+        let target = sample::target(&config, &self.target)?;
+        let headers = Headers(self.headers.clone());
+        let delivery = sample::delivery(target, self.subject.as_deref(), headers, body::read(&self.data)?);
         let http = HttpClient::new(config.egress.clone())?;
-        let (end, took) = process::block_on(async {
-            let (sender, began) = (Sender::new(&http, target), Instant::now());
-            Ok((sender.attempt(|| request.clone()).await, began.elapsed()))
-        })?;
-        print(&shown_end(&end, took, &request, target))?;
-        match outcome::classify(&end, &target.outcomes) {
-            Outcome::Delivered => Ok(()),
-            Outcome::Transient(_) => Err(Failure::NotDelivered("a delivery would be tried again")),
-            Outcome::Permanent => Err(Failure::NotDelivered("a delivery would become a dead letter at once")),
-        }
-    }
-
-    fn delivery(&self, target: &Target, payload: bytes::Bytes) -> Delivery {
-        let literal = target.subjects.iter().find(|subject| subject.is_literal()).map(Pattern::as_str);
-        let subject = self.subject.as_deref().or(literal).unwrap_or("natshook.test");
-        let published = SystemTime::now();
-        let since_1970 = published.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Delivery::fresh(Message {
-            subject: subject.to_owned(),
-            payload,
-            headers: Headers::default(),
-            origin: Origin::Passing { id: format!("natshook-send-{}", since_1970.as_millis()) },
-            published,
+        process::block_on(async {
+            let shaper = sample::shaper(target);
+            match sample::fate(target, shaper.as_ref(), &delivery).await? {
+                Fate::Sent(sent) => send(&http, target, &sent).await,
+                Fate::Skipped(skip) => {
+                    print(sample::shown_skip(skip))?;
+                    Err(Failure::NotDelivered("the target's filter leaves this message out"))
+                }
+                Fate::Refused(refusal) => {
+                    print(&sample::shown_refusal(&refusal))?;
+                    Err(Failure::NotDelivered("it would become a dead letter"))
+                }
+            }
         })
     }
 }
 
-fn shown_request(target: &Target, request: &Request) -> String {
-    let mut text = format!("{} {}\n", target.method, target.url);
-    for (name, value) in &request.headers {
-        let value =
-            if value.is_sensitive() { REDACTED.into() } else { String::from_utf8_lossy(value.as_bytes()) };
-        let _ = writeln!(text, "  {name}: {value}");
+async fn send(http: &HttpClient, target: &Target, sent: &Sent) -> Result<(), Failure> {
+    let request = &sent.request;
+    print(&format!("{}  ({} bytes of body)\n\n", sample::shown_head(target, sent), request.body.len()))?;
+    let (sender, began) = (Sender::new(http, target), Instant::now());
+    let end = sender.attempt(|| request.clone()).await;
+    let mut secrets: Vec<HeaderValue> = request.headers.values().cloned().collect();
+    secrets.retain(HeaderValue::is_sensitive);
+    secrets.extend(sender.access_token());
+    print(&shown_end(&end, began.elapsed(), &secrets, target))?;
+    match outcome::classify(&end, &target.outcomes) {
+        Outcome::Delivered => Ok(()),
+        Outcome::Transient(_) => Err(Failure::NotDelivered("a delivery would be tried again")),
+        Outcome::Permanent => Err(Failure::NotDelivered("a delivery would become a dead letter at once")),
     }
-    let _ = writeln!(text, "  ({} bytes of body)\n", request.body.len());
-    text
 }
 
-fn shown_end(end: &End, took: Duration, request: &Request, target: &Target) -> String {
+fn shown_end(end: &End, took: Duration, secrets: &[HeaderValue], target: &Target) -> String {
     let took =
         humantime::format_duration(Duration::from_millis(took.as_millis().try_into().unwrap_or(u64::MAX)));
     let mut text = format!("{} answered nothing after {took}: {}\n", target.name, end.describe());
     if let End::Answered(answer) = end {
         text = format!("{} answered {} in {took}\n", target.name, answer.status);
-        let excerpt = without_secrets(&String::from_utf8_lossy(&answer.excerpt), request);
+        let excerpt = without_secrets(&String::from_utf8_lossy(&answer.excerpt), secrets);
         for line in excerpt.lines() {
             // What a receiver answers must not steer the terminal.
             let line: String = line.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
@@ -110,9 +102,9 @@ fn shown_end(end: &End, took: Duration, request: &Request, target: &Target) -> S
 }
 
 /// Receivers that echo requests would otherwise print the credentials.
-fn without_secrets(text: &str, request: &Request) -> String {
+fn without_secrets(text: &str, secrets: &[HeaderValue]) -> String {
     let mut text = text.to_owned();
-    for value in request.headers.values().filter(|value| value.is_sensitive()) {
+    for value in secrets {
         let Ok(value) = value.to_str() else { continue };
         for secret in [Some(value), value.rsplit(' ').next()].into_iter().flatten().filter(|s| !s.is_empty())
         {

@@ -1,36 +1,102 @@
 //! The config as the rest of the house sees it: valid by construction. Nothing downstream checks it again, and
 //! nothing here knows how it was written.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use secrecy::SecretString;
-use url::Url;
+use http::HeaderMap;
+use secrecy::{ExposeSecret, SecretString};
+use zeroize::Zeroizing;
 
-use crate::{egress::Guard, target::Target};
+use super::{Connection, TargetTest};
+use crate::{
+    egress::Guard,
+    target::{HttpUrl, Target},
+};
 
 /// Everything that natshook was told.
 #[derive(Debug)]
 pub struct Config {
-    /// The prefix of its streams, consumers and subjects.
+    /// The prefix of its streams, consumers and subjects, in each account.
     pub name: InstanceName,
-    /// Where messages come from.
-    pub source: SourceKind,
-    /// The broker.
-    pub nats: Nats,
-    /// The stream that natshook makes for subjects that no stream holds.
-    pub stream: Stream,
-    /// The retry queue's storage.
-    pub retry_queue: Storage,
-    /// The dead-letter stream's storage.
-    pub dead_letter: Storage,
-    /// The listener for health and metrics.
+    /// The accounts that messages come from: at least one, with unique names; all their targets have unique names.
+    pub connections: Vec<Connection>,
+    /// The listener for health, metrics and the status page.
     pub admin: Admin,
+    /// Where traces go, if anywhere.
+    pub otlp: Option<Otlp>,
+    /// How a changed config is noticed.
+    pub reload: Reload,
     /// What targets may be reached.
     pub egress: Guard,
     /// How natshook ends.
     pub shutdown: Shutdown,
-    /// At least one, with unique names.
-    pub targets: Vec<Target>,
+    /// The tests of the targets; nothing of them is used while natshook runs.
+    pub tests: Vec<TargetTest>,
+}
+
+impl Config {
+    /// The targets of all connections.
+    pub fn targets(&self) -> impl Iterator<Item = &Target> {
+        self.connections.iter().flat_map(|connection| &connection.targets)
+    }
+
+    /// What tells two configs apart, in 16 hexadecimal digits: equal in all replicas of the same version and config.
+    /// Secrets are no part of it, so it says nothing about them, and is the same after one was rotated; nor is the admin
+    /// address, which replicas on one machine cannot share.
+    #[must_use]
+    pub fn hash(&self) -> String {
+        const BYTES: usize = 8;
+        let Self { name, connections, admin, otlp, reload, egress, shutdown, tests: _ } = self;
+        let connections: Vec<String> = connections.iter().map(Connection::shown).collect();
+        // The printed forms leave secrets out by their types.
+        let shown = format!(
+            "{name:?} {connections:?} {} {otlp:?} {} {egress:?} {shutdown:?}",
+            admin.open_metrics, reload.on_change
+        );
+        let digest = ring::digest::digest(&ring::digest::SHA256, shown.as_bytes());
+        digest.as_ref().iter().take(BYTES).map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// How targets register while natshook runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Registry {
+    /// What their secrets are sealed with: the first one seals, all open. None: no secrets.
+    pub keys: Vec<SealKey>,
+    /// On how many servers the bucket is kept, 1 to 5.
+    pub replicas: usize,
+}
+
+/// A key that seals secrets. Never printed.
+#[derive(Clone, PartialEq)]
+pub struct SealKey(Zeroizing<[u8; SealKey::BYTES]>);
+
+impl SealKey {
+    /// Its length: that of a key of AES-256.
+    pub const BYTES: usize = 32;
+
+    /// `None` unless there are just so many bytes.
+    #[must_use]
+    pub fn new(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(|key| Self(Zeroizing::new(key)))
+    }
+
+    /// The key itself.
+    #[must_use]
+    pub fn expose(&self) -> &[u8; Self::BYTES] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SealKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SealKey")
+    }
 }
 
 /// The instance's name, in the forms that streams, consumers and subjects use.
@@ -74,10 +140,46 @@ impl InstanceName {
         format!("{}.retry.{target}", self.0)
     }
 
+    /// The subject under which deliveries to `target` wait that are kept in order; `*` stands for all targets.
+    #[must_use]
+    pub fn ordered_subject(&self, target: &str) -> String {
+        format!("{}.ordered.{target}", self.0)
+    }
+
     /// The subject under which dead letters of `target` are stored; `*` stands for all targets.
     #[must_use]
     pub fn dead_letter_subject(&self, target: &str) -> String {
         format!("{}.dead-letter.{target}", self.0)
+    }
+
+    /// The key-value bucket of what operators decided.
+    #[must_use]
+    pub fn state_bucket(&self) -> String {
+        format!("{}_STATE", self.0.to_uppercase())
+    }
+
+    /// The key-value bucket of targets that registered.
+    #[must_use]
+    pub fn registry_bucket(&self) -> String {
+        format!("{}_TARGETS", self.0.to_uppercase())
+    }
+
+    /// The subject on which natshook is asked to do `what` with a target; `*` stands for all that it can do.
+    #[must_use]
+    pub fn registry_subject(&self, what: &str) -> String {
+        format!("{}.{what}", self.registry_group())
+    }
+
+    /// What the subjects of the registry's service begin with.
+    #[must_use]
+    pub fn registry_group(&self) -> String {
+        format!("{}.targets", self.0)
+    }
+
+    /// The subject on which every replica of this instance is asked for `what`.
+    #[must_use]
+    pub fn control_subject(&self, what: &str) -> String {
+        format!("{}.control.{what}", self.0)
     }
 
     /// The durable consumer of a target, or of the retry queue (`retry`).
@@ -87,130 +189,105 @@ impl InstanceName {
     }
 }
 
-/// Where messages come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SourceKind {
-    /// A stream: nothing is lost.
-    JetStream,
-    /// Plain subscriptions, for brokers without JetStream.
-    Core,
-}
-
-/// How to reach the broker.
+/// A secret that can be compared with another and never printed.
 #[derive(Clone, Debug)]
-pub struct Nats {
-    /// At least one.
-    pub servers: Vec<ServerUrl>,
-    /// Who we are.
-    pub auth: NatsAuth,
-    /// How the connection is protected.
-    pub tls: Tls,
-    /// The prefix of reply subjects, for accounts that may not subscribe to `_INBOX.>`.
-    pub inbox_prefix: Option<String>,
-}
+pub struct SecretText(SecretString);
 
-/// A broker's address. Printed without user info, which may hold a password.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ServerUrl(Url);
-
-impl ServerUrl {
-    /// `None` unless the scheme is `nats` or `tls` and there is a host.
+impl SecretText {
+    /// The secret itself.
     #[must_use]
-    pub fn new(url: Url) -> Option<Self> {
-        (matches!(url.scheme(), "nats" | "tls") && url.has_host()).then_some(Self(url))
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+impl From<SecretString> for SecretText {
+    fn from(secret: SecretString) -> Self {
+        Self(secret)
+    }
+}
+
+impl PartialEq for SecretText {
+    fn eq(&self, other: &Self) -> bool {
+        self.expose() == other.expose()
+    }
+}
+
+/// A file that the config names and somebody else reads. Two are equal when path and content are, so that one that was
+/// written anew is a change.
+#[derive(Clone)]
+pub struct NamedFile {
+    path: PathBuf,
+    content: ring::digest::Digest,
+}
+
+impl NamedFile {
+    /// The file at `path`, as it is now.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn read(path: PathBuf) -> std::io::Result<Self> {
+        let content = Zeroizing::new(std::fs::read(&path)?);
+        Ok(Self { path, content: ring::digest::digest(&ring::digest::SHA256, &content) })
     }
 
-    /// The whole URL, password included.
+    /// Where it is.
     #[must_use]
-    pub fn expose(&self) -> &Url {
-        &self.0
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 }
 
-impl fmt::Display for ServerUrl {
+impl PartialEq for NamedFile {
+    fn eq(&self, other: &Self) -> bool {
+        self.path == other.path && self.content.as_ref() == other.content.as_ref()
+    }
+}
+
+impl fmt::Debug for NamedFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let port = self.0.port().unwrap_or(4222);
-        write!(f, "{}://{}:{port}", self.0.scheme(), self.0.host_str().unwrap_or_default())
+        self.path.fmt(f)
     }
 }
 
-impl fmt::Debug for ServerUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// How natshook proves to the broker who it is.
-#[derive(Clone, Debug)]
-pub enum NatsAuth {
-    /// Not at all, or by what the server's URL holds, or by a client certificate.
-    None,
-    /// A `.creds` file (JWT and seed).
-    CredentialsFile(PathBuf),
-    /// An nkey seed.
-    NkeySeed(SecretString),
-    /// A token.
-    Token(SecretString),
-    /// User and password.
-    UserPassword {
-        /// The user.
-        user: String,
-        /// The password.
-        password: SecretString,
-    },
-}
-
-/// How the broker's connection is protected. With a file set, or `first`, TLS is required.
-#[derive(Clone, Debug, Default)]
-pub struct Tls {
-    /// A CA certificate to trust beside the system's.
-    pub ca_file: Option<PathBuf>,
-    /// A certificate and its key, if the broker asks for one.
-    pub client: Option<ClientCertificate>,
-    /// Whether TLS begins before the server's first line (`handshake_first`).
-    pub first: bool,
-}
-
-/// A client certificate in PEM.
-#[derive(Clone, Debug)]
-pub struct ClientCertificate {
-    /// The certificate chain.
-    pub cert_file: PathBuf,
-    /// Its private key.
-    pub key_file: PathBuf,
-}
-
-/// The stream for subjects that no stream holds.
-#[derive(Clone, Debug)]
-pub struct Stream {
-    /// Its name.
-    pub name: String,
-    /// Whether natshook may create it.
-    pub create: bool,
-    /// On how many servers it is kept, 1 to 5.
-    pub replicas: usize,
-}
-
-/// Limits of one of natshook's own streams.
-#[derive(Clone, Debug)]
-pub struct Storage {
-    /// On how many servers it is kept, 1 to 5.
-    pub replicas: usize,
-    /// The most bytes it holds; when full it refuses more.
-    pub max_bytes: Option<u64>,
-    /// How long it keeps a message.
-    pub max_age: Option<Duration>,
-}
-
-/// The listener for health and metrics.
-#[derive(Clone, Debug)]
+/// The listener for health, metrics and the status page.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Admin {
     /// Its address; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// What whoever reads or acts must know; always there when the address is not loopback.
+    pub token: Option<SecretText>,
+    /// Whether metrics are open to everybody all the same.
+    pub open_metrics: bool,
+}
+
+impl Admin {
+    /// Where it listens unless the config says otherwise.
+    pub const DEFAULT_LISTEN: SocketAddr = super::limits::LISTEN;
+}
+
+/// A collector of traces, by OTLP over HTTP.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Otlp {
+    /// Its base address, to which `/v1/traces` is appended.
+    pub endpoint: HttpUrl,
+    /// Headers for it; their values are marked sensitive.
+    pub headers: HeaderMap,
+    /// Which share of the traces that begin here is recorded, 0 to 1.
+    pub sample_ratio: f64,
+}
+
+/// How a changed config is noticed, beside SIGHUP.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reload {
+    /// Whether files are watched.
+    pub on_change: bool,
+    /// The config's file and those of its secrets.
+    pub files: Vec<PathBuf>,
 }
 
 /// How natshook ends.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Shutdown {
     /// The longest a drain takes.
     pub grace_period: Duration,

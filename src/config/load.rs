@@ -1,7 +1,13 @@
 //! From a file and the environment to a tree of values. The only place that knows the config crate, formats and
 //! environment variables; what the values mean is the business of `raw` and `check`.
 
-use std::{collections::BTreeMap, ffi::OsString, fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use config::{Environment, File, FileFormat, Source};
 use serde_json::Value;
@@ -9,14 +15,15 @@ use zeroize::Zeroizing;
 
 use super::{
     check,
-    checked::Config,
-    error::{Errors, KeyPath, LoadError, Problem},
+    checked::{Admin, Config},
+    connection::Reach,
+    error::{ConfigError, Errors, KeyPath, LoadError, Problem},
 };
 
 /// What the names of environment variables that override keys begin with.
-const PREFIX: &str = "NATSHOOK";
+pub(super) const PREFIX: &str = "NATSHOOK";
 /// What stands for a dot in the name of such a variable.
-const SEPARATOR: &str = "__";
+pub(super) const SEPARATOR: &str = "__";
 
 /// The highest index of a list that a variable can name. Without a bound, one variable could make a list of any
 /// size.
@@ -29,10 +36,11 @@ impl Config {
     /// # Errors
     /// The file cannot be read or parsed; or every error in what it says.
     pub fn load(path: &Path) -> Result<Self, LoadError> {
-        let unreadable = |cause| LoadError::Unreadable { path: path.to_owned(), cause };
-        let format = format_of(path).ok_or_else(|| LoadError::UnknownFormat { path: path.to_owned() })?;
-        let text = fs::read_to_string(path).map(Zeroizing::new).map_err(unreadable)?;
-        build(&text, format, &path.display().to_string(), std::env::vars_os())
+        let (text, format) = read(path)?;
+        let origin = path.display().to_string();
+        let mut config = build(&text, format, &origin, std::env::vars_os(), checked_with_files)?;
+        config.reload.files.insert(0, path.to_owned());
+        Ok(config)
     }
 
     /// The same for a TOML text, which errors call `origin`.
@@ -40,8 +48,46 @@ impl Config {
     /// # Errors
     /// The text cannot be parsed; or every error in what it says.
     pub fn from_toml(text: &str, origin: &str) -> Result<Self, LoadError> {
-        build(text, FileFormat::Toml, origin, std::env::vars_os())
+        build(text, FileFormat::Toml, origin, std::env::vars_os(), checked_with_files)
     }
+}
+
+impl Reach {
+    /// Reads only the parts of the config at `path` that tell how to reach the accounts: one for each connection.
+    ///
+    /// # Errors
+    /// The file cannot be read or parsed; or every error in those parts.
+    pub fn load(path: &Path) -> Result<Vec<Self>, LoadError> {
+        let (text, format) = read(path)?;
+        let origin = path.display().to_string();
+        build(&text, format, &origin, std::env::vars_os(), check::check_reaches)
+    }
+}
+
+impl Admin {
+    /// Reads only where the listener is, from the config at `path`.
+    ///
+    /// # Errors
+    /// The file cannot be read or parsed; or what it says of that is no address.
+    pub fn load_listen(path: &Path) -> Result<SocketAddr, LoadError> {
+        let (text, format) = read(path)?;
+        let origin = path.display().to_string();
+        build(&text, format, &origin, std::env::vars_os(), check::check_admin_listen)
+    }
+}
+
+fn read(path: &Path) -> Result<(Zeroizing<String>, FileFormat), LoadError> {
+    let unreadable = |cause| LoadError::Unreadable { path: path.to_owned(), cause };
+    let format = format_of(path).ok_or_else(|| LoadError::UnknownFormat { path: path.to_owned() })?;
+    Ok((fs::read_to_string(path).map(Zeroizing::new).map_err(unreadable)?, format))
+}
+
+fn checked_with_files(tree: Value, errors: Errors) -> Result<Config, Vec<ConfigError>> {
+    let mut files = Vec::new();
+    files_in(&tree, &mut files);
+    let mut config = check::check(tree, errors)?;
+    config.reload.files = files;
+    Ok(config)
 }
 
 fn format_of(path: &Path) -> Option<FileFormat> {
@@ -53,24 +99,54 @@ fn format_of(path: &Path) -> Option<FileFormat> {
     }
 }
 
-fn build(
+fn build<T>(
     text: &str,
     format: FileFormat,
     origin: &str,
     variables: impl Iterator<Item = (OsString, OsString)>,
-) -> Result<Config, LoadError> {
+    check: impl FnOnce(Value, Errors) -> Result<T, Vec<ConfigError>>,
+) -> Result<T, LoadError> {
     let mut errors = Errors::default();
     let variables = overrides(variables, &mut errors);
     let tree = merge(text, format, &variables).map_err(|error| LoadError::Syntax {
         origin: origin.to_owned(),
         message: without_excerpt(&error.to_string()),
     })?;
-    check::check(tree, errors).map_err(|mut errors| {
+    check(tree, errors).map_err(|mut errors| {
         for error in &mut errors {
             error.variable = origin_of(error.path.keys(), &variables);
         }
         LoadError::Invalid { origin: origin.to_owned(), errors }
     })
+}
+
+/// The target that `text` is, as it stands: the keys of one in TOML or YAML, or its JSON, by `ending` (`toml`, …).
+///
+/// # Errors
+/// The text is not of that format.
+pub fn read_target(text: &str, ending: &str, origin: &str) -> Result<Value, LoadError> {
+    let format = format_of(&Path::new("target").with_extension(ending))
+        .ok_or_else(|| LoadError::UnknownFormat { path: origin.into() })?;
+    merge(text, format, &BTreeMap::new()).map_err(|error| LoadError::Syntax {
+        origin: origin.to_owned(),
+        message: without_excerpt(&error.to_string()),
+    })
+}
+
+/// The files that a config names, wherever it does: a secret as `{ file = "path" }`, and the keys that end so.
+fn files_in(tree: &Value, files: &mut Vec<PathBuf>) {
+    match tree {
+        Value::Object(table) => {
+            for (key, value) in table {
+                match value {
+                    Value::String(path) if key == "file" || key.ends_with("_file") => files.push(path.into()),
+                    value => files_in(value, files),
+                }
+            }
+        }
+        Value::Array(list) => list.iter().for_each(|value| files_in(value, files)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 /// The variable that says what is at `keys`, or a table around it.
@@ -111,7 +187,7 @@ fn overrides(
 
 /// The path, as the config crate writes it, of `NATS__SERVERS` (`nats.servers`) or `TARGETS__0__URL`
 /// (`targets[0].url`).
-fn key_of(name: &str) -> Option<String> {
+pub(super) fn key_of(name: &str) -> Option<String> {
     let mut path = String::new();
     for part in name.to_lowercase().split(SEPARATOR) {
         let is_key =

@@ -7,7 +7,7 @@ const TARGET: &str = "[[targets]]\nname = \"a\"\nsubjects = \"x.>\"\nurl = \"htt
 
 fn with(text: &str, variables: &[(&str, &str)]) -> Result<Config, LoadError> {
     let variables = variables.iter().map(|(k, v)| (OsString::from(*k), OsString::from(*v)));
-    build(text, FileFormat::Toml, "t.toml", variables)
+    build(text, FileFormat::Toml, "t.toml", variables, check::check)
 }
 
 fn failure(text: &str, variables: &[(&str, &str)]) -> String {
@@ -27,10 +27,10 @@ fn variables_override_keys_of_every_kind() {
         ("PATH", "/bin"),
     ];
     let config = with(TARGET, &variables).unwrap();
-    let servers: Vec<_> = config.nats.servers.iter().map(ToString::to_string).collect();
+    let servers: Vec<_> = config.connections[0].nats.servers.iter().map(ToString::to_string).collect();
     assert_eq!(servers, ["nats://a:1", "nats://b:2"]);
-    assert!(!config.stream.create);
-    let target = &config.targets[0];
+    assert!(!config.connections[0].stream.create);
+    let target = &config.connections[0].targets[0];
     assert_eq!((target.concurrency.max().get(), target.timeout.as_secs()), (7, 3));
     assert_eq!((target.retry.schedule.attempts(), target.subjects.len()), (3, 2));
 }
@@ -38,7 +38,7 @@ fn variables_override_keys_of_every_kind() {
 #[test]
 fn a_whole_config_fits_into_one_variable() {
     let targets = r#"[{"name": "a", "subjects": "x", "url": "https://hooks.example/"}]"#;
-    assert_eq!(with("", &[("NATSHOOK__TARGETS", targets)]).unwrap().targets.len(), 1);
+    assert_eq!(with("", &[("NATSHOOK__TARGETS", targets)]).unwrap().targets().count(), 1);
 }
 
 #[test]
@@ -67,7 +67,8 @@ fn a_bad_variable_s_value_is_judged_like_the_file_s_and_the_variable_is_named() 
 fn a_variable_that_is_not_utf8_is_named_and_not_shown() {
     use std::os::unix::ffi::OsStringExt;
     let variable = (OsString::from("NATSHOOK__NATS__TOKEN"), OsString::from_vec(b"hunter2\xff".to_vec()));
-    let text = build(TARGET, FileFormat::Toml, "t", [variable].into_iter()).unwrap_err().to_string();
+    let text =
+        build(TARGET, FileFormat::Toml, "t", [variable].into_iter(), check::check).unwrap_err().to_string();
     assert!(text.contains("NATSHOOK__NATS__TOKEN is not valid UTF-8") && !text.contains("hunter2"), "{text}");
 }
 
@@ -83,9 +84,15 @@ fn yaml_and_json_hold_the_same_keys() {
     let yaml = "targets:\n  - {name: a, subjects: [x], url: 'https://hooks.example/'}\n";
     let json = r#"{"targets": [{"name": "a", "subjects": ["x"], "url": "https://hooks.example/"}]}"#;
     for (text, format) in [(yaml, FileFormat::Yaml), (json, FileFormat::Json)] {
-        assert_eq!(build(text, format, "t", std::iter::empty()).unwrap().targets[0].name.as_str(), "a");
+        assert_eq!(
+            build(text, format, "t", std::iter::empty(), check::check).unwrap().connections[0].targets[0]
+                .name
+                .as_str(),
+            "a"
+        );
     }
-    let broken = build("targets: [\n", FileFormat::Yaml, "t.yaml", std::iter::empty()).unwrap_err();
+    let broken =
+        build("targets: [\n", FileFormat::Yaml, "t.yaml", std::iter::empty(), check::check).unwrap_err();
     assert!(broken.to_string().contains("line"), "{broken}");
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{
@@ -21,9 +21,23 @@ use crate::{config::SourceKind, target};
 #[error("not allowed")]
 pub(super) struct NotAllowed;
 
+/// What is written as a word, or as a table that says more.
+pub(super) fn word_or_table<T, Word: DeserializeOwned, Table: DeserializeOwned>(
+    written: Value,
+    word: impl FnOnce(Word) -> T,
+    table: impl FnOnce(Table) -> T,
+) -> Result<T, NotAllowed> {
+    let read = match written {
+        text @ Value::String(_) => serde_json::from_value(text).ok().map(word),
+        object @ Value::Object(_) => serde_json::from_value(object).ok().map(table),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => None,
+    };
+    read.ok_or(NotAllowed)
+}
+
 /// Text that an error may show.
 #[derive(Deserialize, JsonSchema)]
-#[schemars(inline)]
+#[schemars(inline, description = "A text.")]
 pub(super) struct Text(pub(super) String);
 
 impl Written for Text {
@@ -32,7 +46,7 @@ impl Written for Text {
 
 /// Text that may hold a secret: URLs, values of headers.
 #[derive(Deserialize, JsonSchema)]
-#[schemars(inline)]
+#[schemars(inline, description = "A text.")]
 pub(super) struct Private(pub(super) String);
 
 impl Written for Private {
@@ -43,7 +57,7 @@ impl Written for Private {
 /// A duration such as `30s`, `5m` or `1h 30m`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(try_from = "String")]
-#[schemars(inline, extend("examples" = ["500ms", "30s", "5m", "1h 30m", "30d"]))]
+#[schemars(inline, title = "duration", extend("examples" = ["500ms", "30s", "5m", "1h 30m"]))]
 pub(super) struct Span(#[schemars(with = "String")] pub(super) Duration);
 
 impl Written for Span {
@@ -69,7 +83,7 @@ pub(super) enum NumberOrText {
 /// Bytes: a number, or text such as `512KiB` or `1MiB`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(try_from = "NumberOrText")]
-#[schemars(inline, extend("examples" = [1_048_576, "512KiB", "1MiB", "2GiB"]))]
+#[schemars(inline, title = "bytes", extend("examples" = ["1MiB", "512KiB", 1_048_576]))]
 pub(super) struct Size(#[schemars(with = "NumberOrText")] pub(super) u64);
 
 impl Written for Size {
@@ -131,7 +145,7 @@ impl TryFrom<Value> for Concurrency {
 /// Requests in a second, minute or hour.
 #[derive(Deserialize, JsonSchema)]
 #[serde(try_from = "String")]
-#[schemars(inline, extend("examples" = ["100/s", "30/m", "5/h"]))]
+#[schemars(inline, title = "rate", extend("examples" = ["100/s", "30/m", "5/h"]))]
 pub(super) struct Rate(#[schemars(with = "String")] pub(super) target::Rate);
 
 impl Written for Rate {
@@ -154,10 +168,15 @@ impl TryFrom<String> for Rate {
     }
 }
 
+/// A rate as it is written on the command line too: `100/s`, `30/m`, `5/h`.
+pub(crate) fn rate(text: &str) -> Option<target::Rate> {
+    Rate::try_from(text.to_owned()).ok().map(|rate| rate.0)
+}
+
 /// Where a new consumer begins.
 #[derive(Deserialize, JsonSchema)]
 #[serde(try_from = "NumberOrText")]
-#[schemars(inline, extend("examples" = ["new", "all", "2026-01-31T08:00:00Z", 1200]))]
+#[schemars(inline, title = "start", extend("examples" = ["new", "all", "2026-01-31T08:00:00Z", 1200]))]
 pub(super) struct Start(#[schemars(with = "NumberOrText")] pub(super) target::Start);
 
 impl Written for Start {
@@ -183,7 +202,7 @@ impl TryFrom<NumberOrText> for Start {
 }
 
 /// A time of RFC 3339 with `Z` or a numeric offset.
-fn rfc3339(text: &str) -> Option<SystemTime> {
+pub(crate) fn rfc3339(text: &str) -> Option<SystemTime> {
     let zulu = |text: &str| humantime::parse_rfc3339(text).ok();
     if text.ends_with(['Z', 'z']) {
         return zulu(&text.to_ascii_uppercase());

@@ -9,19 +9,18 @@ use std::{
 };
 
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval_at};
 
+use super::space::{Part, Room};
 use crate::{delivery::Ending, source::Receipt};
 
 /// How often open deliveries are looked at.
 const TICK: Duration = Duration::from_secs(4);
+/// How many groups of sources there are that tick together.
+const TICK_GROUPS: u32 = 16;
 /// After this time without a word the broker is told that work goes on. With the tick this makes a word every 8
 /// to 11 seconds at the latest, within the consumers' `ack_wait` of 20.
 const PROGRESS_AFTER: Duration = Duration::from_secs(7);
-
-/// The most bytes of payloads that the open deliveries of a source may hold before nothing more is taken: slow
-/// receivers must not fill the memory.
-const BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// A delivery under way, and what it holds.
 struct Open<'a> {
@@ -43,28 +42,31 @@ impl Future for Open<'_> {
 /// All open deliveries of one source.
 pub(super) struct OpenDeliveries<'a> {
     open: FuturesUnordered<Open<'a>>,
-    bytes: usize,
+    part: Part,
 }
 
 impl<'a> OpenDeliveries<'a> {
-    pub(super) fn new() -> Self {
-        Self { open: FuturesUnordered::new(), bytes: 0 }
+    /// None yet; `part` is what they may take.
+    pub(super) fn new(part: Part) -> Self {
+        Self { open: FuturesUnordered::new(), part }
     }
 
-    /// When to call [`Self::report_progress`].
-    pub(super) fn ticks() -> Interval {
-        let mut ticks = interval(TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    /// When to call [`Self::report_progress`]. Sources tick in groups: each of a thousand on its own would wake the
+    /// process 250 times a second for nothing, and all at once would hold up deliveries.
+    pub(super) fn ticks(&self) -> Interval {
+        let phase = TICK / TICK_GROUPS * self.part.group(TICK_GROUPS);
+        let mut ticks = interval_at(self.part.began() + phase, TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         ticks
     }
 
     pub(super) fn len(&self) -> usize {
-        self.open.len()
+        self.part.open()
     }
 
-    /// How many more may be opened if `most` may be open; none while their payloads hold too much memory.
-    pub(super) fn room(&self, most: usize) -> usize {
-        if self.bytes > BYTES_MAX { 0 } else { most.saturating_sub(self.len()) }
+    /// What may be asked for now, if `most` may be open and `wanted` more would be welcome.
+    pub(super) fn room(&mut self, most: usize, wanted: usize) -> Room {
+        self.part.room(wanted.min(most.saturating_sub(self.len())))
     }
 
     /// Opens a delivery with `bytes` of payload; it makes its first step with the next call of
@@ -75,7 +77,7 @@ impl<'a> OpenDeliveries<'a> {
         bytes: usize,
         work: impl Future<Output = ()> + Send + 'a,
     ) {
-        self.bytes += bytes;
+        self.part.opened(bytes);
         let receipt = receipt.clone();
         self.open.push(Open { receipt, bytes, told: Instant::now(), work: Box::pin(work) });
     }
@@ -83,14 +85,14 @@ impl<'a> OpenDeliveries<'a> {
     /// Lets every delivery that can go on do so, without waiting.
     pub(super) fn advance(&mut self) {
         while let Some(Some(bytes)) = self.open.next().now_or_never() {
-            self.bytes -= bytes;
+            self.part.ended(bytes);
         }
     }
 
     /// Resolves when a delivery has ended; never while none is open.
     pub(super) async fn one_ended(&mut self) {
         match self.open.next().await {
-            Some(bytes) => self.bytes -= bytes,
+            Some(bytes) => self.part.ended(bytes),
             None => std::future::pending().await,
         }
     }
@@ -112,7 +114,7 @@ impl<'a> OpenDeliveries<'a> {
 
     /// Runs what is open to its end; when the grace period is over, gives back what can be given back.
     pub(super) async fn finish(mut self, ending: &Ending) {
-        let mut ticks = Self::ticks();
+        let mut ticks = self.ticks();
         while self.len() > 0 {
             tokio::select! {
                 biased;

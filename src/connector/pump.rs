@@ -1,7 +1,12 @@
 //! From a source to a target's courier: no more is taken than there is room for, and everything taken is run to
 //! its end.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{
+    iter::{once, repeat_with},
+    pin::pin,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::{
@@ -9,21 +14,33 @@ use tokio::{
     time::sleep,
 };
 
-use super::{Readiness, START_WAIT_MAX, START_WAIT_MIN, open::OpenDeliveries};
+use super::{
+    START_WAIT_MAX, START_WAIT_MIN,
+    open::OpenDeliveries,
+    readiness::Readiness,
+    space::{Part, Room, Space},
+    survey::Survey,
+};
 use crate::{
+    batch::Batcher,
     config::{self, InstanceName},
     delivery::Courier,
     metrics::TargetMetrics,
     source::{
-        Broker, ConsumerSpec, GapCheck, Incoming, Position, Pull, PullSpec, Recovery, Subscription,
-        TargetStream, ensure_source_streams, warn_of_limits,
+        Broker, ConsumerSpec, GapCheck, Incoming, KnownStreams, Position, Pull, PullSpec, Recovery,
+        Subscription, TargetStream, ensure_source_streams,
     },
-    target::{Start, TargetName},
+    target::{Start, Target, TargetName},
 };
 
 /// Deliveries that may be open beyond a lane's permits: ones whose attempt is over and whose settling waits,
 /// because a stream refuses them.
 const UNSETTLED_FACTOR: usize = 2;
+/// How many messages of a target may be with all its replicas, at least.
+const ACK_PENDING_LEAST: usize = 1_000;
+/// The most deliveries that a target with batches has open, unless two full batches are more: its requests times the
+/// messages in each could be all that there is room for.
+const BATCHED_OPEN_MAX: usize = 1_024;
 /// The most deliveries of a target that wait in memory when the source is core NATS.
 const CORE_OPEN_MAX: usize = 10_000;
 
@@ -32,10 +49,16 @@ const CORE_OPEN_MAX: usize = 10_000;
 pub(super) struct Setup {
     pub(super) name: InstanceName,
     pub(super) stream: config::Stream,
-    /// The stream that was made or extended for all targets at this start, and the first sequence after that.
-    pub(super) extended: Option<(Arc<str>, u64)>,
-    /// Targets find their streams one after the other: two that make or extend the same one would collide.
+    /// The streams that were found or made for all targets at this start.
+    pub(super) known: Arc<KnownStreams>,
+    /// Targets that have to look for theirs do so one after the other: two that make or extend the same one would collide.
     pub(super) turn: Arc<Mutex<()>>,
+    /// Who asks what waits in the streams that were found.
+    pub(super) survey: Survey,
+    /// What all targets of its kind together may have open.
+    pub(super) space: Space,
+    /// When the target registered, if it did.
+    pub(super) since: Option<SystemTime>,
 }
 
 /// Delivers what the streams hold for a target until natshook drains.
@@ -43,41 +66,58 @@ pub(super) async fn from_streams(
     broker: Arc<Broker>,
     setup: Setup,
     courier: Arc<Courier>,
-    readiness: Arc<Readiness>,
+    readiness: Readiness,
+    part: Part,
 ) {
-    let found = watch::Sender::new(false);
-    readiness.follow(format!("streams of target {}", courier.target.name), found.subscribe());
-    let streams = tokio::select! {
-        streams = find_streams(&broker, &setup, &courier) => streams,
-        () = courier.ending.drain.cancelled() => return,
-    };
-    found.send_replace(true);
+    let Some(streams) = streams(&broker, &setup, &courier, &readiness).await else { return };
+    let parts = once(part).chain(repeat_with(|| setup.space.part()));
     let pumps: FuturesUnordered<_> = streams
         .into_iter()
-        .map(|stream| {
+        .zip(parts)
+        .map(|(stream, part)| {
             let pull = Pull::new(Arc::clone(&broker), pull_spec(&setup, &courier, &stream));
-            let part = format!("consumer of target {} on stream {}", courier.target.name, stream.stream);
-            readiness.follow(part, pull.attached());
-            pump(pull, &courier)
+            let place = format!("consumer of target {} on stream {}", courier.target.name, stream.stream);
+            readiness.follow(place, pull.attached());
+            // Boxed: the set has room for one more of its futures than there are.
+            Box::pin(pump(pull, &courier, part))
         })
         .collect();
     pumps.collect::<()>().await;
 }
 
+/// The target's streams; `None` when natshook drains before they are found.
+pub(super) async fn streams(
+    broker: &Broker,
+    setup: &Setup,
+    courier: &Courier,
+    readiness: &Readiness,
+) -> Option<Vec<TargetStream>> {
+    let found = watch::Sender::new(false);
+    readiness.follow(format!("streams of target {}", courier.target.name), found.subscribe());
+    let streams = tokio::select! {
+        // Boxed: what is needed once must not make an idle target larger.
+        streams = Box::pin(find_streams(broker, setup, courier)) => streams,
+        () = courier.ending.drain.cancelled() => return None,
+    };
+    found.send_replace(true);
+    setup.survey.follow(&courier.target.name, &streams);
+    Some(streams)
+}
+
 async fn find_streams(broker: &Broker, setup: &Setup, courier: &Courier) -> Vec<TargetStream> {
+    let target = &courier.target;
+    if let Some(streams) = setup.known.of(&target.subjects) {
+        setup.known.warn_of_limits(target, &streams);
+        return streams;
+    }
     let mut wait = START_WAIT_MIN;
     loop {
-        let target = &courier.target;
         let turn = setup.turn.lock().await;
         let found = ensure_source_streams(broker, &setup.name, &setup.stream, &target.subjects).await;
         drop(turn);
         match found {
-            Ok(streams) => {
-                for stream in &streams {
-                    if let Err(error) = warn_of_limits(broker, &stream.stream, target).await {
-                        tracing::debug!(%error, stream = %stream.stream, "the stream's limits are not known");
-                    }
-                }
+            Ok((streams, known)) => {
+                known.warn_of_limits(target, &streams);
                 return streams;
             }
             Err(error) => tracing::error!(
@@ -90,10 +130,10 @@ async fn find_streams(broker: &Broker, setup: &Setup, courier: &Courier) -> Vec<
     }
 }
 
-fn pull_spec(setup: &Setup, courier: &Courier, stream: &TargetStream) -> PullSpec {
+pub(super) fn pull_spec(setup: &Setup, courier: &Courier, stream: &TargetStream) -> PullSpec {
     let target = &courier.target;
     // Shared by all replicas.
-    let max_ack_pending = (8 * target.concurrency.max().get()).max(1000);
+    let max_ack_pending = (8 * at_a_time(target)).max(ACK_PENDING_LEAST);
     PullSpec {
         consumer: ConsumerSpec {
             stream: Arc::clone(&stream.stream),
@@ -101,56 +141,59 @@ fn pull_spec(setup: &Setup, courier: &Courier, stream: &TargetStream) -> PullSpe
             filters: stream.filters.iter().map(ToString::to_string).collect(),
             max_ack_pending: i64::try_from(max_ack_pending).unwrap_or(i64::MAX),
         },
-        start: start(setup, target.start, stream),
+        start: start(target.start, stream, setup.since),
         wanted: target.subjects.clone(),
+        expires: PullSpec::EXPIRES,
         recovery: Recovery::Source { name: setup.name.clone(), settings: setup.stream.clone() },
     }
 }
 
 /// What a stream stored since natshook made it is new, although it is older than the consumer.
-fn start(setup: &Setup, start: Start, stream: &TargetStream) -> Position {
-    let at_this_start = setup.extended.as_ref().filter(|(extended, _)| *extended == stream.stream);
-    match (start, stream.extended_at.or(at_this_start.map(|(_, first_new)| *first_new))) {
+fn start(start: Start, stream: &TargetStream, since: Option<SystemTime>) -> Position {
+    match (start, stream.extended_at) {
         (Start::New, Some(sequence)) => Position::At { sequence },
+        (Start::New, None) => since.map_or(Position::Start(start), |time| Position::Since { time }),
         _ => Position::Start(start),
     }
 }
 
-async fn pump(mut pull: Pull, courier: &Courier) {
-    let mut open = OpenDeliveries::new();
-    let mut ticks = OpenDeliveries::ticks();
+async fn pump(mut pull: Pull, courier: &Courier, part: Part) {
+    let mut open = OpenDeliveries::new(part);
+    let mut ticks = open.ticks();
     let mut draining = pin!(courier.ending.drain.cancelled());
     loop {
         // New deliveries take their permits here, and ended ones give theirs back, before anything is asked for.
         open.advance();
-        let room = room(courier, &open);
+        let room = room(courier, &mut open);
         tokio::select! {
             biased;
             () = draining.as_mut() => break,
-            incoming = pull.next(room) => {
+            incoming = pull.next(room.messages, room.bytes) => {
                 let receipt = incoming.receipt.clone();
                 open.push(&receipt, payload_bytes(&incoming), courier.run(incoming));
             }
             () = open.one_ended() => {}
             _ = ticks.tick() => {
+                courier.journal.sum_up();
                 open.report_progress().await;
                 pull.watch_silence();
                 if let Some(check) = pull.check_gaps() {
                     tokio::spawn(tell_of_dropped(check, courier.target.name.clone(), courier.metrics.clone()));
                 }
             }
-            () = breaker_moves(courier), if room == 0 => {}
+            () = lane_moves(courier), if room.messages == 0 => {}
         }
     }
-    tokio::join!(pull.close(), open.finish(&courier.ending));
+    Box::pin(async { tokio::join!(pull.close(), open.finish(&courier.ending)) }).await;
+    courier.journal.close();
 }
 
 /// Says what is lost although natshook did nothing wrong: the promise holds for what the stream keeps.
-async fn tell_of_dropped(check: GapCheck, target: TargetName, metrics: TargetMetrics) {
+pub(super) async fn tell_of_dropped(check: GapCheck, target: TargetName, metrics: TargetMetrics) {
     match check.dropped().await {
         Ok(None) => {}
         Ok(Some(dropped)) => {
-            metrics.source_dropped.inc_by(dropped.at_most);
+            metrics.lost(dropped.at_most);
             tracing::error!(
                 %target, stream = %dropped.stream, at_most = dropped.at_most,
                 first_sequence = dropped.first_sequence, last_sequence = dropped.last_sequence,
@@ -163,13 +206,27 @@ async fn tell_of_dropped(check: GapCheck, target: TargetName, metrics: TargetMet
     }
 }
 
-/// How many messages may be taken now.
-fn room(courier: &Courier, open: &OpenDeliveries<'_>) -> usize {
-    courier.lane.room().min(open.room(UNSETTLED_FACTOR * courier.target.concurrency.max().get()))
+/// What may be taken now: for each request that the lane has room for as many messages as go in one, without those that
+/// wait for one already.
+fn room(courier: &Courier, open: &mut OpenDeliveries<'_>) -> Room {
+    let target = &courier.target;
+    let waiting = courier.batcher.as_ref().map_or(0, Batcher::waiting);
+    let wanted = (courier.lane.room() * target.per_request().get()).saturating_sub(waiting);
+    open.room(UNSETTLED_FACTOR * at_a_time(target), wanted)
 }
 
-async fn breaker_moves(courier: &Courier) {
+/// How many messages of a target are under way at a time.
+fn at_a_time(target: &Target) -> usize {
+    let (concurrency, per_request) = (target.concurrency.max().get(), target.per_request().get());
+    match target.batch {
+        None => concurrency,
+        Some(_) => (concurrency * per_request).min(BATCHED_OPEN_MAX.max(2 * per_request) / UNSETTLED_FACTOR),
+    }
+}
+
+pub(super) async fn lane_moves(courier: &Courier) {
     match courier.lane.closed_for() {
+        None if courier.lane.is_paused() => courier.lane.moved().await,
         None => std::future::pending().await,
         Some(wait) => tokio::select! {
             () = sleep(wait.max(Duration::from_millis(1))) => {}
@@ -186,28 +243,30 @@ fn payload_bytes(incoming: &Incoming) -> usize {
 /// wait is left to the client, which drops and reports what it cannot hold.
 pub(super) async fn from_core(
     broker: Arc<Broker>,
-    name: InstanceName,
+    setup: Setup,
     courier: Arc<Courier>,
-    readiness: Arc<Readiness>,
+    readiness: Readiness,
 ) {
     let subscribed = watch::Sender::new(false);
     readiness.follow(format!("subscription of target {}", courier.target.name), subscribed.subscribe());
     let target = &courier.target;
     let mut subscription = loop {
         let broker = Arc::clone(&broker);
-        match Subscription::new(broker, &name, target.name.as_str(), target.subjects.clone()).await {
+        match Subscription::new(broker, &setup.name, target.name.as_str(), target.subjects.clone()).await {
             Ok(subscription) => break subscription,
             Err(error) => tracing::error!(target = %target.name, %error, "cannot subscribe"),
         }
         sleep(START_WAIT_MAX).await;
     };
     subscribed.send_replace(true);
-    let mut open = OpenDeliveries::new();
+    let mut open = OpenDeliveries::new(setup.space.part());
+    let mut ticks = open.ticks();
     loop {
         tokio::select! {
             biased;
             () = courier.ending.drain.cancelled() => break,
             () = open.one_ended() => {}
+            _ = ticks.tick() => courier.journal.sum_up(),
             incoming = subscription.next(), if open.len() < CORE_OPEN_MAX => match incoming {
                 Some(incoming) => open_core(&mut open, &courier, incoming),
                 None => break,
@@ -220,6 +279,7 @@ pub(super) async fn from_core(
         open_core(&mut open, &courier, incoming);
     }
     open.finish(&courier.ending).await;
+    courier.journal.close();
 }
 
 fn open_core<'a>(open: &mut OpenDeliveries<'a>, courier: &'a Courier, incoming: Incoming) {

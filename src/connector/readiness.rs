@@ -1,6 +1,7 @@
-//! Whether natshook can deliver at this moment, and if not, what is missing.
+//! Whether natshook can deliver at this moment, and if not, what is missing. Each generation has its own: what one that a
+//! changed config replaced still waits for is no news.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
@@ -22,9 +23,9 @@ struct State {
     parts: Vec<(String, watch::Receiver<bool>)>,
 }
 
-/// What has to stand for natshook to be ready.
-#[derive(Debug, Default)]
-pub struct Readiness(Mutex<State>);
+/// What has to stand for natshook to be ready. Cheap to clone; all clones are one.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness(Arc<Mutex<State>>);
 
 impl Readiness {
     /// The broker was reached for the first time.
@@ -43,9 +44,17 @@ impl Readiness {
         self.state().phase = Phase::Draining;
     }
 
-    /// From now on `part` has to stand too.
+    /// Whether natshook ends.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.state().phase == Phase::Draining
+    }
+
+    /// From now on `part` has to stand too, for as long as somebody holds the other end of `stands`.
     pub(super) fn follow(&self, part: impl Into<String>, stands: watch::Receiver<bool>) {
-        self.state().parts.push((part.into(), stands));
+        let mut state = self.state();
+        state.parts.retain(|(_, stands)| is_held(stands));
+        state.parts.push((part.into(), stands));
     }
 
     /// What is missing; empty when natshook is ready.
@@ -58,11 +67,20 @@ impl Readiness {
             Phase::Running => None,
             Phase::Draining => Some("draining".to_owned()),
         };
-        let parts = state.parts.iter().filter(|(_, stands)| !*stands.borrow()).map(|(part, _)| part.clone());
+        let parts = state
+            .parts
+            .iter()
+            .filter(|(_, stands)| is_held(stands) && !*stands.borrow())
+            .map(|(part, _)| part.clone());
         phase.into_iter().chain(parts).collect()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether the part is still there: a target that left the config takes its parts along.
+fn is_held(stands: &watch::Receiver<bool>) -> bool {
+    stands.has_changed().is_ok()
 }

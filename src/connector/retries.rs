@@ -2,23 +2,28 @@
 //! open, goes back with a delay; nothing waits here for a lane, so no target holds up another.
 
 use std::{
-    collections::HashMap,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use tokio::{sync::watch, time::sleep};
 
-use super::{OwnStreams, open::OpenDeliveries};
+use super::{
+    couriers::Couriers, open::OpenDeliveries, prepare::OwnStreams, registry::Registered, space::Part,
+};
 use crate::{
-    config::{Config, InstanceName},
-    dead_letter::DeadLetters,
+    config::InstanceName,
+    dead_letter::{DeadLetterOffice, DeadLetters},
     delivery::{Courier, Ending},
-    disposition::{Disposition, Reason, expired},
+    disposition::Reason,
     envelope::{self, UnreadableError, Waiting},
+    journal::QueueJournal,
     message::Delivery,
+    metrics::Metrics,
     retry_queue::RetryQueue,
-    source::{Broker, ConsumerSpec, Incoming, OwnStream, Position, Pull, PullSpec, Receipt, Recovery},
+    source::{
+        Broker, BrokerError, ConsumerSpec, Incoming, OwnStream, Position, Pull, PullSpec, Receipt, Recovery,
+    },
     subject::Pattern,
     target::Start,
 };
@@ -31,6 +36,8 @@ const SOON: Duration = Duration::from_secs(1);
 const LANE_FULL_WAIT: Duration = Duration::from_secs(1);
 /// How long a delivery goes back for when its target is not in the config: another replica may know it.
 const UNKNOWN_TARGET_WAIT: Duration = Duration::from_secs(30);
+/// How long a replayed delivery goes back for when the dead letter that it was cannot be removed.
+const LETTER_STUCK_WAIT: Duration = Duration::from_secs(10);
 /// After so many hand-outs a delivery that goes back is stored anew. Its count of hand-outs starts again with
 /// that, so that only crashes make it grow further.
 const RENEW_AFTER: u64 = 5;
@@ -42,28 +49,39 @@ const BACK_MAX: Duration = Duration::from_secs(24 * 3600);
 pub(super) struct Retries {
     pull: Pull,
     way_back: WayBack,
+    part: Part,
 }
 
 #[derive(Debug)]
 struct WayBack {
-    couriers: HashMap<String, Arc<Courier>>,
+    couriers: Couriers,
+    registered: Option<Registered>,
     queue: RetryQueue,
     dead_letters: DeadLetters,
+    metrics: Metrics,
+    office: DeadLetterOffice,
+    journal: QueueJournal,
     ending: Ending,
 }
 
 impl Retries {
     pub(super) fn new(
         broker: Arc<Broker>,
-        config: &Config,
+        name: &InstanceName,
         own: &OwnStreams,
-        couriers: HashMap<String, Arc<Courier>>,
+        (couriers, registered): (Couriers, Option<Registered>),
+        metrics: Metrics,
+        part: Part,
         ending: Ending,
     ) -> Self {
-        let spec = pull_spec(&config.name, own.retry_queue.clone());
+        let spec = pull_spec(name, own.retry_queue.clone());
         let queue = RetryQueue::Stream(own.retry_queue.clone());
         let dead_letters = DeadLetters::Stream(own.dead_letters.clone());
-        Self { pull: Pull::new(broker, spec), way_back: WayBack { couriers, queue, dead_letters, ending } }
+        let office = DeadLetterOffice::new(Arc::clone(&broker), name.clone());
+        let journal = QueueJournal::default();
+        let way_back =
+            WayBack { couriers, registered, queue, dead_letters, office, metrics, journal, ending };
+        Self { pull: Pull::new(broker, spec), way_back, part }
     }
 
     pub(super) fn attached(&self) -> watch::Receiver<bool> {
@@ -71,28 +89,30 @@ impl Retries {
     }
 
     pub(super) async fn run(self) {
-        let Self { mut pull, way_back } = self;
-        let mut open = OpenDeliveries::new();
-        let mut ticks = OpenDeliveries::ticks();
+        let Self { mut pull, way_back, part } = self;
+        let mut open = OpenDeliveries::new(part);
+        let mut ticks = open.ticks();
         loop {
             open.advance();
-            let room = open.room(OPEN_MAX);
+            let room = open.room(OPEN_MAX, OPEN_MAX);
             tokio::select! {
                 biased;
                 () = way_back.ending.drain.cancelled() => break,
-                incoming = pull.next(room) => {
+                incoming = pull.next(room.messages, room.bytes) => {
                     let receipt = incoming.receipt.clone();
                     let bytes = incoming.delivery.message.payload.len();
                     open.push(&receipt, bytes, way_back.take(incoming));
                 }
                 () = open.one_ended() => {}
                 _ = ticks.tick() => {
+                    way_back.journal.sum_up();
                     open.report_progress().await;
                     pull.watch_silence();
                 }
             }
         }
         tokio::join!(pull.close(), open.finish(&way_back.ending));
+        way_back.close_journals();
     }
 }
 
@@ -108,21 +128,48 @@ fn pull_spec(name: &InstanceName, queue: OwnStream) -> PullSpec {
             max_ack_pending: -1,
         },
         start: Position::Start(Start::All),
+        expires: PullSpec::EXPIRES,
         recovery: Recovery::RetryQueue(queue),
     }
 }
 
 impl WayBack {
+    /// Whoever ends last, a target's pump or this, says what was left to say of the target.
+    fn close_journals(&self) {
+        self.journal.close();
+        for courier in self.couriers.all() {
+            courier.journal.close();
+        }
+    }
+
     async fn take(&self, incoming: Incoming) {
         let Incoming { delivery: stored, receipt, handed_out } = incoming;
         let subject = stored.message.subject.clone();
         match envelope::read_waiting(stored.message.clone()) {
             Err(error) => self.set_aside(stored, &subject, &error, &receipt).await,
-            Ok(waiting) => match self.couriers.get(&waiting.target) {
-                Some(courier) => self.attempt_when_due(courier, waiting, receipt, handed_out).await,
-                None => self.unknown_target(waiting, receipt, handed_out).await,
-            },
+            Ok(waiting) => self.go_on(waiting, receipt, handed_out).await,
         }
+    }
+
+    async fn go_on(&self, mut waiting: Waiting, receipt: Receipt, handed_out: u64) {
+        if let Err(error) = self.remove_letter(&mut waiting).await {
+            self.journal.stuck(&waiting.target, &error);
+            return self.send_back(waiting, &receipt, handed_out, LETTER_STUCK_WAIT).await;
+        }
+        match self.couriers.get(&waiting.target) {
+            Some(courier) => self.attempt_when_due(&courier, waiting, receipt, handed_out).await,
+            None => self.unknown_target(waiting, receipt, handed_out).await,
+        }
+    }
+
+    /// The dead letter that a replayed delivery was leaves its stream before anything becomes of the delivery: whoever
+    /// replays then knows that a letter which is there was not delivered (see `dead_letter::replay`).
+    async fn remove_letter(&self, waiting: &mut Waiting) -> Result<(), BrokerError> {
+        if let Some(mark) = waiting.letter {
+            self.office.remove_marked(mark).await?;
+            waiting.letter = None;
+        }
+        Ok(())
     }
 
     async fn attempt_when_due(&self, courier: &Courier, waiting: Waiting, receipt: Receipt, handed_out: u64) {
@@ -134,10 +181,12 @@ impl WayBack {
             () = sleep(wait) => {}
             () = self.ending.drain.cancelled() => return receipt.hand_back(wait).await,
         }
-        let (published, policy) = (waiting.delivery.message.published, &courier.target.retry);
-        if expired(SystemTime::now(), published, policy) {
-            let disposition = Disposition::DeadLetter(Reason::TooOld);
-            return courier.settle(waiting.delivery, disposition, &receipt).await;
+        if let Some(wait) = courier.lane.paused_for() {
+            return self.send_back(waiting, &receipt, handed_out, wait).await;
+        }
+        if courier.is_too_old(&waiting.delivery, waiting.not_before) {
+            courier.give_up(waiting.delivery, Reason::TooOld, &receipt).await;
+            return;
         }
         if let Some(wait) = courier.lane.closed_for() {
             return self.send_back(waiting, &receipt, handed_out, wait).await;
@@ -154,20 +203,19 @@ impl WayBack {
         if handed_out > RENEW_AFTER {
             match self.queue.renew(&waiting).await {
                 Ok(()) => return receipt.ack().await,
-                Err(error) => {
-                    tracing::warn!(%error, "cannot renew a waiting delivery; it goes back as it is")
-                }
+                Err(error) => self.journal.not_renewed(&error),
             }
         }
         receipt.hand_back(wait.min(BACK_MAX)).await;
     }
 
     async fn unknown_target(&self, waiting: Waiting, receipt: Receipt, handed_out: u64) {
+        // One that registered and cannot be used at the moment is known all the same.
+        if self.registered.as_ref().is_some_and(|registered| registered.may_have(&waiting.target)) {
+            return self.send_back(waiting, &receipt, handed_out, UNKNOWN_TARGET_WAIT).await;
+        }
         if handed_out <= RENEW_AFTER {
-            tracing::warn!(
-                target = waiting.target,
-                "a delivery waits for a target that the config does not have"
-            );
+            self.journal.unknown(&waiting.delivery.message, &waiting.target);
             return receipt.hand_back(UNKNOWN_TARGET_WAIT).await;
         }
         let Waiting { delivery, target, .. } = waiting;
@@ -177,16 +225,21 @@ impl WayBack {
     /// Somebody else wrote into the retry queue: the message becomes a dead letter under the target that its
     /// subject names.
     async fn set_aside(&self, stored: Delivery, subject: &str, error: &UnreadableError, receipt: &Receipt) {
-        tracing::error!(subject, %error, "a message in the retry queue is not natshook's; set aside as a dead letter");
+        self.journal.strange(&stored.message, &error.to_string());
         let target = subject.rsplit('.').next().unwrap_or_default();
         self.give_up(&stored, target, Reason::Unreadable, receipt).await;
     }
 
     async fn give_up(&self, delivery: &Delivery, target: &str, reason: Reason, receipt: &Receipt) {
         match self.dead_letters.put(delivery, target, reason).await {
-            Ok(()) => receipt.ack().await,
+            Ok(omitted) => {
+                self.metrics.stray_dead_lettered(reason);
+                self.journal.incomplete(&delivery.message, target, omitted);
+                receipt.ack().await;
+            }
             Err(error) => {
-                tracing::error!(target = target, %error, "cannot store a dead letter; it is tried again");
+                self.metrics.stray_store_failed();
+                self.journal.not_stored(&delivery.message, target, &error);
                 receipt.hand_back(UNKNOWN_TARGET_WAIT).await;
             }
         }

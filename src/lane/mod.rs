@@ -1,7 +1,9 @@
-//! A target's own lane: its permits, its rate and its breaker, so that a sick target costs a healthy one
+//! A target's own lane: its permits, its rate, its breaker, an operator's pause and the receiver's consent, so that a sick target costs a healthy one
 //! nothing. Attempts wait here; what is attempted, and what its outcome means, is decided elsewhere.
 
+mod consent;
 mod limit;
+mod pause;
 mod permits;
 
 use std::{
@@ -9,7 +11,7 @@ use std::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use governor::{
@@ -25,11 +27,14 @@ use tokio::{
 pub use permits::RetryPlace;
 
 use crate::{
-    breaker::{Admission, Breaker},
+    breaker::{Admission, Breaker, BreakerState},
     outcome::{End, Outcome, Strike},
+    status::Pause,
     target::{Concurrency, Rate, Target},
 };
+use consent::Consent;
 use limit::AdaptiveLimit;
+use pause::PauseGate;
 use permits::{Permit, Permits};
 
 /// The longest stretch of a rate that may be used at once; beyond it requests are spread evenly.
@@ -54,7 +59,11 @@ pub struct Lane {
     average_nanos: AtomicU64,
     rate: Option<Limiter>,
     breaker: Mutex<Breaker>,
-    breaker_moved: Notify,
+    pause: PauseGate,
+    /// `None` where the receiver is not asked.
+    consent: Option<Consent>,
+    /// The breaker moved, an operator paused or resumed the lane, or the receiver said another word.
+    moved: Notify,
 }
 
 /// The right to make one attempt. Its outcome must be reported; dropped without, it counts as not made.
@@ -78,12 +87,14 @@ impl Lane {
             }
         };
         Self {
-            permits: Permits::new(limit),
+            permits: Permits::new(limit, target.per_request().get()),
             adaptive,
             average_nanos: AtomicU64::new(0),
-            rate: target.rate.map(|rate| RateLimiter::direct(quota(rate))),
+            rate: target.rate.map(limiter),
             breaker: Mutex::default(),
-            breaker_moved: Notify::new(),
+            pause: PauseGate::default(),
+            consent: target.handshake.is_some().then(Consent::default),
+            moved: Notify::new(),
         }
     }
 
@@ -94,9 +105,12 @@ impl Lane {
     }
 
     /// How many messages can be taken now: as many as attempts could begin, and a few more where attempts are
-    /// short. None while the breaker keeps them waiting, one where it would let a probe through.
+    /// short. None while the breaker, a pause or missing consent keeps them waiting, one where the breaker would let a probe through.
     #[must_use]
     pub fn room(&self) -> usize {
+        if self.pause.is_paused() || self.lacks_consent() {
+            return 0;
+        }
         let breaker = self.breaker();
         if breaker.is_unhindered() {
             return (self.permits.free() + self.ahead()).saturating_sub(self.permits.waiting());
@@ -127,16 +141,73 @@ impl Lane {
         self.average_nanos.store(next.max(1), Ordering::Relaxed);
     }
 
-    /// How long the breaker keeps everything waiting, if it does.
+    /// How long the breaker, or the receiver's missing consent, keeps everything waiting, if it does.
     #[must_use]
     pub fn closed_for(&self) -> Option<Duration> {
         let now = Instant::now();
-        self.breaker().closed_until(now).map(|until| until.saturating_duration_since(now))
+        let open = self.breaker().closed_until(now).map(|until| until.saturating_duration_since(now));
+        open.max(self.consent.as_ref().and_then(|consent| consent.missing_for(now)))
     }
 
-    /// Resolves when the breaker has moved since.
+    /// Takes the receiver's word to the handshake: deliveries may begin, at `rate` at most if it names one.
+    pub fn consented(&self, rate: Option<Rate>) {
+        if let Some(consent) = &self.consent {
+            consent.give(rate);
+            self.moved.notify_waiters();
+        }
+    }
+
+    /// Takes the receiver's word to the handshake: nothing begins, and it is asked again at `next`.
+    pub fn refused(&self, next: Instant) {
+        if let Some(consent) = &self.consent {
+            consent.withhold(next);
+            self.moved.notify_waiters();
+        }
+    }
+
+    /// Whether the receiver has to consent and has not.
+    #[must_use]
+    pub fn lacks_consent(&self) -> bool {
+        self.consent.as_ref().is_some_and(|consent| !consent.is_given())
+    }
+
+    /// For how long a retry goes back into its queue because an operator paused the lane, if so.
+    #[must_use]
+    pub fn paused_for(&self) -> Option<Duration> {
+        self.pause.back_for(SystemTime::now())
+    }
+
+    /// Whether an operator's pause kept waiting what was due at `due`.
+    #[must_use]
+    pub fn pause_kept_waiting(&self, due: SystemTime) -> bool {
+        self.pause.kept_waiting(due)
+    }
+
+    /// Whether an operator paused the lane.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.pause.is_paused()
+    }
+
+    /// Takes an operator's word: nothing begins while the lane is paused. Attempts under way end. True when this
+    /// changes anything.
+    pub fn set_pause(&self, pause: Pause) -> bool {
+        let changed = self.pause.set(pause);
+        if changed {
+            self.moved.notify_waiters();
+        }
+        changed
+    }
+
+    /// What the breaker does at this moment.
+    #[must_use]
+    pub fn breaker_state(&self) -> BreakerState {
+        self.breaker().state(Instant::now())
+    }
+
+    /// Resolves when the breaker has moved since, the lane was paused or resumed, or the receiver said another word.
     pub async fn moved(&self) {
-        self.breaker_moved.notified().await;
+        self.moved.notified().await;
     }
 
     /// A place for a retry, or `None` when as many retries wait as may.
@@ -145,13 +216,16 @@ impl Lane {
         self.permits.retry_place()
     }
 
-    /// Waits for a permit, for the breaker and for the rate, in that order.
+    /// Waits for a permit, for the end of a pause and for consent, for the breaker and for the rate, in that order.
     pub async fn enter(&self) -> Pass<'_> {
         let permit = self.permits.take().await;
+        if self.pause.is_paused() || self.lacks_consent() {
+            Box::pin(self.opened()).await;
+        }
         let mut pass = Pass { lane: self, began: Instant::now(), probe: false, _permit: permit };
         let admission = self.breaker().admit(pass.began);
         match admission {
-            Admission::Go if self.rate.is_none() => return pass,
+            Admission::Go if self.rate.is_none() && self.consent.is_none() => return pass,
             Admission::Go => {}
             Admission::Probe => pass.probe = true,
             // Boxed, so that the common case does not carry the waits' size around.
@@ -162,10 +236,20 @@ impl Lane {
         pass
     }
 
+    async fn opened(&self) {
+        loop {
+            let moved = self.moved.notified();
+            if !self.pause.is_paused() && !self.lacks_consent() {
+                return;
+            }
+            moved.await;
+        }
+    }
+
     /// Waits until the breaker lets an attempt through; true for the probe.
     async fn admitted(&self) -> bool {
         loop {
-            let moved = self.breaker_moved.notified();
+            let moved = self.moved.notified();
             let admission = self.breaker().admit(Instant::now());
             match admission {
                 Admission::Go => return false,
@@ -182,9 +266,11 @@ impl Lane {
     }
 
     async fn wait_for_rate(&self) {
-        let Some(rate) = &self.rate else { return };
-        while let Err(not_yet) = rate.check() {
-            sleep(not_yet.wait_time_from(DefaultClock::default().now())).await;
+        if let Some(rate) = &self.rate {
+            turn(rate).await;
+        }
+        if let Some(granted) = self.consent.as_ref().and_then(Consent::limiter) {
+            turn(&granted).await;
         }
     }
 
@@ -239,7 +325,7 @@ impl Pass<'_> {
         drop(breaker);
         self.probe = false;
         if moved {
-            self.lane.breaker_moved.notify_waiters();
+            self.lane.moved.notify_waiters();
         }
         opened
     }
@@ -254,9 +340,19 @@ impl Drop for Pass<'_> {
     fn drop(&mut self) {
         if self.probe {
             self.lane.breaker().abandon_probe(Instant::now());
-            self.lane.breaker_moved.notify_waiters();
+            self.lane.moved.notify_waiters();
         }
     }
+}
+
+async fn turn(limiter: &Limiter) {
+    while let Err(not_yet) = limiter.check() {
+        sleep(not_yet.wait_time_from(DefaultClock::default().now())).await;
+    }
+}
+
+fn limiter(rate: Rate) -> Limiter {
+    RateLimiter::direct(quota(rate))
 }
 
 fn quota(rate: Rate) -> Quota {

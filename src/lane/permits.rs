@@ -8,12 +8,16 @@ use tokio::sync::Semaphore;
 /// The share of a lane's permits that is kept for retries against fresh messages, and for fresh messages against
 /// retries.
 const RETRY_SHARE: f64 = 0.2;
+/// The most retries of one target that wait for a batch or go in one: all targets' retries share a room of 1,024.
+const BATCHED_RETRIES_MAX: usize = 256;
 
 /// The permits of a lane.
 #[derive(Debug)]
 pub(super) struct Permits {
     free: Semaphore,
     limit: AtomicUsize,
+    /// How many deliveries a request may carry.
+    per_request: usize,
     /// Permits that are out and are not to come back: the limit was lowered while they were in use.
     surplus: AtomicUsize,
     /// How many wait for a permit.
@@ -34,10 +38,11 @@ pub struct RetryPlace<'a>(&'a AtomicUsize);
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl Permits {
-    pub(super) fn new(limit: usize) -> Self {
+    pub(super) fn new(limit: usize, per_request: usize) -> Self {
         Self {
             free: Semaphore::new(limit),
             limit: AtomicUsize::new(limit),
+            per_request,
             surplus: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             retries: AtomicUsize::new(0),
@@ -91,11 +96,15 @@ impl Permits {
     }
 
     /// A place for a retry. A burst of retries leaves the rest to fresh messages while those use it, and never
-    /// takes the last permits, so that a fresh message need not wait for one to end.
+    /// takes the last permits, so that a fresh message need not wait for one to end. In batches both go together.
     pub(super) fn retry_place(&self) -> Option<RetryPlace<'_>> {
         let share = share(self.limit());
         let held = self.retries.load(Ordering::Relaxed);
-        (held < share || self.free() > share).then(|| {
+        let has_place = match self.per_request {
+            1 => held < share || self.free() > share,
+            per_request => held < (share * per_request).min(BATCHED_RETRIES_MAX),
+        };
+        has_place.then(|| {
             self.retries.fetch_add(1, Ordering::Relaxed);
             RetryPlace(&self.retries)
         })
@@ -145,7 +154,7 @@ mod tests {
 
     #[test]
     fn retries_leave_four_fifths_to_fresh_messages_that_wait() {
-        let permits = Permits::new(10);
+        let permits = Permits::new(10, 1);
         let fresh: Vec<_> = (0..10).map(|_| take(&permits).unwrap()).collect();
         let places: Vec<_> = (0..10).filter_map(|_| permits.retry_place()).collect();
         assert_eq!(places.len(), 2, "the lane is full: only the retries' share");
@@ -155,7 +164,7 @@ mod tests {
 
     #[test]
     fn retries_use_what_is_free_but_not_the_last_fifth() {
-        let permits = Permits::new(10);
+        let permits = Permits::new(10, 1);
         let mut held = Vec::new();
         while let Some(place) = permits.retry_place() {
             held.push((place, take(&permits).unwrap()));
@@ -165,9 +174,19 @@ mod tests {
 
     #[test]
     fn the_smallest_lane_has_room_for_a_retry() {
-        let permits = Permits::new(1);
+        let permits = Permits::new(1, 1);
         let _fresh = take(&permits).unwrap();
         assert!(permits.retry_place().is_some());
+    }
+
+    #[test]
+    fn retries_of_a_batching_target_have_room_for_a_batch_and_leave_other_targets_theirs() {
+        let places = |limit, per_request| {
+            let permits = Permits::new(limit, per_request);
+            let places: Vec<_> = (0..2_000).map_while(|_| permits.retry_place()).collect();
+            places.len()
+        };
+        assert_eq!((places(1, 100), places(10, 100), places(64, 1_000)), (100, 200, BATCHED_RETRIES_MAX));
     }
 
     proptest! {
@@ -176,7 +195,7 @@ mod tests {
         fn no_more_are_out_than_the_limit_allowed_when_they_were_taken(
             events in prop::collection::vec((prop::option::of(1_usize..20), any::<bool>()), 1..200),
         ) {
-            let permits = Permits::new(4);
+            let permits = Permits::new(4, 1);
             let mut out = Vec::new();
             for (resize, taking) in events {
                 match resize {

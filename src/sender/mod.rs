@@ -1,52 +1,67 @@
 //! One HTTP attempt: the request goes out, and how it ended comes back. This is the only room that knows the HTTP
-//! client: `client` is made once with all its limits, `dial` makes connections and `tame` keeps them from holding up
-//! the others; `fault` tells apart why no answer came. What the end means is for `outcome`.
+//! client: `client` makes one for each set of TLS needs with all its limits, `dial` makes connections and `tame` keeps them from holding up
+//! the others; `fault` tells apart why no answer came, `fence` keeps what must not be sent any more from being written; `tokens` gets access
+//! tokens. What the end means is for `outcome`. `plain` is for the operator's
+//! own services, which are no targets.
 
 mod client;
 mod dial;
 mod fault;
+mod fence;
+mod plain;
 mod tame;
+mod tokens;
 
 use std::{
     fmt,
     pin::{Pin, pin},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use bytes::{Bytes, BytesMut};
 use http::{
-    HeaderValue, Method, Response, Uri,
-    header::{CONTENT_LENGTH, RETRY_AFTER},
+    HeaderValue, Method, Response, StatusCode, Uri,
+    header::{AUTHORIZATION, CONTENT_LENGTH, RETRY_AFTER},
 };
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
-use url::{Position, Url};
 
 use client::Client;
 pub use client::{HttpClient, HttpClientError};
+pub use fence::Fence;
+use fence::Outgoing;
+pub use plain::{PlainClient, dialled};
+use tokens::TokenSource;
 
 use crate::{
     envelope::RESPONSE_BYTES_MAX,
-    outcome::{self, Answer, End, Fault},
-    request::Request,
-    target::Target,
+    outcome::{self, Answer, End, Fault, Kept},
+    request::{self, Request},
+    target::{Auth, Target},
 };
 
 /// The most bytes of an answer's body that are read, so that the connection can serve again; a longer body
 /// costs the connection.
-const BODY_READ_MAX: usize = 64 * 1024;
+pub const BODY_READ_MAX: usize = 64 * 1024;
 /// How often one attempt is sent again after the receiver has said that it did not process it.
 const RESENDS_MAX: u32 = 2;
 
 /// Sends the requests of one target. Printed without the query of its address, which may hold a secret.
 #[derive(Clone)]
 pub struct Sender {
-    client: Client,
+    client: Arc<Client>,
     method: Method,
     /// Where to, or why not.
     uri: Result<Uri, Fault>,
     timeout: Duration,
+    /// How many bytes of an answer's body are kept beside its excerpt; without a number nothing is.
+    keep: Option<usize>,
+    /// Where access tokens come from, if requests need one.
+    tokens: Option<Arc<TokenSource>>,
+    /// Until when requests may be written, where that can end.
+    fence: Option<Fence>,
 }
 
 impl fmt::Debug for Sender {
@@ -63,45 +78,120 @@ impl Sender {
         let url = target.url.expose();
         // An address in the URL never reaches the resolver, so it is judged here.
         let uri = match http.guard.check_url(url) {
-            Ok(()) => uri(url),
+            // The text is left out: it may hold secrets.
+            Ok(()) => request::uri(url).ok_or_else(|| Fault::Dns("the url cannot be dialled".to_owned())),
             Err(refusal) => Err(Fault::Egress(refusal.to_string())),
         };
-        Self { client: http.client.clone(), method: target.method.clone(), uri, timeout: target.timeout }
+        let tokens = match &target.auth {
+            Auth::OAuth2(credentials) => Some(http.tokens(credentials, target.tls.as_ref())),
+            Auth::None | Auth::Bearer(_) | Auth::Basic(_) | Auth::Header(..) | Auth::SigV4(_) => None,
+        };
+        let (client, uri) = match http.client_for(target.tls.as_ref()) {
+            Ok(client) => (client, uri),
+            Err(fault) => (http.common(), uri.and(Err(fault))),
+        };
+        let (method, timeout) = (target.method.clone(), target.timeout);
+        let fence = target.order.as_ref().map(|_| Fence::default());
+        Self { client, method, uri, timeout, keep: None, tokens, fence }
+    }
+
+    /// The same, keeping the headers of answers, and as many as `bytes` of their bodies. Where that is more than the 64 KiB
+    /// that are read of any answer, more is read.
+    #[must_use]
+    pub fn keeping(self, bytes: usize) -> Self {
+        Self { keep: Some(bytes), ..self }
+    }
+
+    /// The same, asking with OPTIONS instead of delivering, and keeping the headers of the answer.
+    #[must_use]
+    pub fn asking(self) -> Self {
+        Self { method: Method::OPTIONS, ..self }.keeping(0)
+    }
+
+    /// The access token in use, for those who have to hide it from what they show.
+    #[must_use]
+    pub fn access_token(&self) -> Option<HeaderValue> {
+        self.tokens.as_ref().and_then(|tokens| tokens.in_use())
+    }
+
+    /// Gets what requests are authorized with, as the first attempt would; takes the target's `timeout` at most.
+    ///
+    /// # Errors
+    /// The token endpoint gives no access token.
+    pub async fn authorize(&self) -> Result<(), Fault> {
+        let Some(tokens) = &self.tokens else { return Ok(()) };
+        let deadline = pin!(sleep(self.timeout));
+        tokens.token(deadline).await.map(|_| ())
+    }
+
+    /// Until when requests may be written; `None` where that does not end, as for targets without order.
+    #[must_use]
+    pub fn fence(&self) -> Option<&Fence> {
+        self.fence.as_ref()
     }
 
     /// Makes one attempt; takes the target's `timeout` at most. `request` is asked for once, and again for each time
-    /// that the receiver says it has not processed what was sent: that is no attempt yet (RFC 9113, 8.7).
+    /// that the receiver says it has not processed what was sent: that is no attempt yet (RFC 9113, 8.7). Nor is a 401 to an
+    /// access token that may have been withdrawn: then the same goes out once more with another.
     pub async fn attempt(&self, request: impl Fn() -> Request) -> End {
         let uri = match &self.uri {
             Ok(uri) => uri,
             Err(fault) => return End::Broken(fault.clone()),
         };
         let mut deadline = pin!(sleep(self.timeout));
+        let mut token = match &self.tokens {
+            None => None,
+            // Boxed, so that requests without tokens do not carry its size around.
+            Some(tokens) => match Box::pin(tokens.token(deadline.as_mut())).await {
+                Ok(token) => Some(token),
+                Err(fault) => return End::Broken(fault),
+            },
+        };
+        let mut renewed = false;
         let mut resends = 0;
         loop {
             // Boxed: the client's future is large, and every future around it would be moved with it.
-            let mut sending = Box::pin(self.client.request(self.outgoing(uri.clone(), request())));
-            return tokio::select! {
+            let mut sending = Box::pin(self.client.request(self.outgoing(uri, request(), token.as_ref())));
+            let sent = tokio::select! {
                 biased;
-                sent = &mut sending => match sent {
-                    Err(error) if resends < RESENDS_MAX && fault::is_unprocessed(&error) => {
-                        resends += 1;
+                sent = &mut sending => sent,
+                () = deadline.as_mut() => return End::Broken(Fault::Timeout(self.timeout)),
+            };
+            match sent {
+                Err(error) if resends < RESENDS_MAX && fault::is_unprocessed(&error) => resends += 1,
+                Err(error) => return End::Broken(fault::fault(&error)),
+                Ok(response) => {
+                    let refused = !renewed && response.status() == StatusCode::UNAUTHORIZED;
+                    if let (true, Some(tokens), Some(old)) = (refused, &self.tokens, &token)
+                        && tokens.discard(old)
+                    {
+                        // What it says is of no interest, but its connection is.
+                        answer(response, None, deadline.as_mut()).await;
+                        match Box::pin(tokens.token(deadline.as_mut())).await {
+                            Ok(new) => token = Some(new),
+                            Err(fault) => return End::Broken(fault),
+                        }
+                        renewed = true;
                         continue;
                     }
-                    Err(error) => End::Broken(fault::fault(&error)),
-                    Ok(response) => End::Answered(answer(response, deadline).await),
-                },
-                () = deadline.as_mut() => End::Broken(Fault::Timeout(self.timeout)),
-            };
+                    return End::Answered(answer(response, self.keep, deadline).await);
+                }
+            }
         }
     }
 
-    fn outgoing(&self, uri: Uri, request: Request) -> http::Request<Full<Bytes>> {
+    fn outgoing(&self, uri: &Uri, request: Request, token: Option<&HeaderValue>) -> http::Request<Outgoing> {
         let empty = request.body.is_empty();
-        let mut outgoing = http::Request::new(Full::new(request.body));
+        let mut outgoing = http::Request::new(Outgoing::new(request.body, self.fence.clone()));
         *outgoing.method_mut() = self.method.clone();
-        *outgoing.uri_mut() = uri;
+        *outgoing.uri_mut() = match request.path {
+            None => uri.clone(),
+            Some(path) => request::at(uri, path),
+        };
         *outgoing.headers_mut() = request.headers;
+        if let Some(token) = token {
+            outgoing.headers_mut().insert(AUTHORIZATION, token.clone());
+        }
         if empty {
             // The client leaves it out, and some receivers then answer 411 (RFC 9110, 8.6).
             outgoing.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
@@ -110,29 +200,19 @@ impl Sender {
     }
 }
 
-/// The URL as the client wants it: without user info, which belongs into headers, and without a fragment.
-fn uri(url: &Url) -> Result<Uri, Fault> {
-    let (scheme, host, rest) = (
-        url.scheme(),
-        &url[Position::BeforeHost..Position::AfterPort],
-        &url[Position::BeforePath..Position::AfterQuery],
-    );
-    // The text is left out: it may hold secrets.
-    format!("{scheme}://{host}{rest}").parse().map_err(|_| Fault::Dns("the url cannot be dialled".to_owned()))
-}
-
 /// The status decides; a body that breaks off, drips or never ends takes nothing back.
-async fn answer(response: Response<Incoming>, mut deadline: Pin<&mut Sleep>) -> Answer {
+async fn answer(response: Response<Incoming>, keep: Option<usize>, mut deadline: Pin<&mut Sleep>) -> Answer {
     let retry_after = response
         .headers()
         .get(RETRY_AFTER)
         .and_then(|value| value.to_str().ok())
         .and_then(|value| outcome::retry_after(value, SystemTime::now()));
     let status = response.status().as_u16();
-    let mut body = response.into_body();
-    let mut excerpt = BytesMut::new();
+    let (parts, mut body) = response.into_parts();
+    let mut beginning = BytesMut::new();
+    let keep_bytes = keep.unwrap_or(0).max(RESPONSE_BYTES_MAX);
     let mut read = 0;
-    while read < BODY_READ_MAX {
+    while read < BODY_READ_MAX.max(keep_bytes) {
         let frame = tokio::select! {
             biased;
             frame = body.frame() => frame,
@@ -141,11 +221,15 @@ async fn answer(response: Response<Incoming>, mut deadline: Pin<&mut Sleep>) -> 
         let Some(Ok(frame)) = frame else { break };
         let Ok(chunk) = frame.into_data() else { break };
         read += chunk.len();
-        let wanted = RESPONSE_BYTES_MAX.saturating_sub(excerpt.len()).min(chunk.len());
-        excerpt.extend_from_slice(&chunk[..wanted]);
+        let wanted = keep_bytes.saturating_sub(beginning.len()).min(chunk.len());
+        beginning.extend_from_slice(&chunk[..wanted]);
     }
-    let excerpt = if excerpt.is_empty() { Bytes::new() } else { excerpt.freeze() };
-    Answer { status, retry_after, excerpt }
+    let beginning = if beginning.is_empty() { Bytes::new() } else { beginning.freeze() };
+    let excerpt = beginning.slice(..beginning.len().min(RESPONSE_BYTES_MAX));
+    let kept = keep.map(|bytes| {
+        Box::new(Kept { headers: parts.headers, body: beginning.slice(..beginning.len().min(bytes)) })
+    });
+    Answer { status, retry_after, excerpt, kept }
 }
 
 #[cfg(test)]
@@ -160,7 +244,7 @@ mod tests {
                     auth = { bearer = \"hunter3\" }";
         let config = Config::from_toml(text, "test").unwrap();
         let http = HttpClient::new(config.egress.clone()).unwrap();
-        let shown = format!("{:?} {config:?}", Sender::new(&http, &config.targets[0]));
+        let shown = format!("{:?} {config:?}", Sender::new(&http, &config.connections[0].targets[0]));
         assert!(shown.contains("/path") && !shown.contains("hunter"), "{shown}");
     }
 }

@@ -1,7 +1,12 @@
 //! Attaching to a durable consumer: finding or making its stream and itself again, where it had come to, and
 //! subscribing to what it sends. Goes on until it succeeds, and says what is in the way.
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_nats::{
     Subscriber,
@@ -31,6 +36,12 @@ use crate::{
 pub(super) const ATTACH_WAIT_MIN: Duration = Duration::from_millis(250);
 const ATTACH_WAIT_MAX: Duration = Duration::from_secs(15);
 
+/// How many pulls attach at a time: the broker answers no faster when it is asked more, and drops questions when too many
+/// wait.
+pub(super) const ATTACHES_MAX: usize = 64;
+/// An attaching that takes longer lets the next one begin: one stream that does not answer must not hold up the others.
+const TURN_MAX: Duration = Duration::from_secs(1);
+
 /// What a pull takes from, and how it finds it again.
 #[derive(Clone, Debug)]
 pub struct PullSpec {
@@ -40,8 +51,20 @@ pub struct PullSpec {
     pub start: Position,
     /// What the target asked for; the consumer's filters may match more.
     pub wanted: Vec<Pattern>,
+    /// How long the broker keeps one request for messages open. Whoever stops without a word is sent messages for so long.
+    pub expires: Duration,
     /// What may be done when the stream is gone.
     pub recovery: Recovery,
+}
+
+impl PullSpec {
+    /// What `expires` is unless there is a reason.
+    pub const EXPIRES: Duration = Duration::from_secs(30);
+
+    /// How often the broker shows that a request is still open: as seldom as it allows.
+    pub(super) fn heartbeat(&self) -> Duration {
+        self.expires / 2
+    }
 }
 
 /// What is done when the stream of a pull is gone.
@@ -105,7 +128,7 @@ pub(super) async fn attach(
 ) -> (PullSpec, Attachment) {
     let mut wait = ATTACH_WAIT_MIN;
     loop {
-        match attach_once(&broker, &mut spec, place, &lives, search).await {
+        match attach_in_turn(&broker, &mut spec, place, &lives, search).await {
             Ok(attached) => return (spec, attached),
             Err(error) => {
                 tracing::error!(
@@ -116,6 +139,25 @@ pub(super) async fn attach(
         }
         sleep(wait.mul_f64(0.75 + 0.5 * fastrand::f64())).await;
         wait = (wait * 2).min(ATTACH_WAIT_MAX);
+    }
+}
+
+async fn attach_in_turn(
+    broker: &Broker,
+    spec: &mut PullSpec,
+    place: Place,
+    lives: &Lives,
+    search: Search,
+) -> Result<Attachment, BrokerError> {
+    // The semaphore is never closed.
+    let turn = broker.attaching.acquire().await;
+    let mut attaching = pin!(attach_once(broker, spec, place, lives, search));
+    match timeout(TURN_MAX, attaching.as_mut()).await {
+        Ok(attached) => attached,
+        Err(_) => {
+            drop(turn);
+            attaching.await
+        }
     }
 }
 
@@ -206,7 +248,7 @@ async fn stream_now(broker: &Broker, spec: &mut PullSpec) -> Result<(i128, u64),
 async fn recover_stream(broker: &Broker, spec: &mut PullSpec) -> Result<(), BrokerError> {
     match &spec.recovery {
         Recovery::Source { name, settings } => {
-            let found = streams::ensure_source_streams(broker, name, settings, &spec.wanted).await?;
+            let (found, _) = streams::ensure_source_streams(broker, name, settings, &spec.wanted).await?;
             let kept = found.iter().find(|s| s.stream == spec.consumer.stream).or(found.first());
             if let Some(stream) = kept {
                 spec.consumer.stream = Arc::clone(&stream.stream);

@@ -5,7 +5,10 @@ use std::{
     fmt,
     future::poll_fn,
     pin::pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::Poll,
     time::{Duration, Instant},
 };
@@ -16,18 +19,22 @@ use async_nats::{
 };
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::{sleep, timeout},
+};
 
-use super::wire;
-use crate::message::Headers;
+use super::{attach::ATTACHES_MAX, silence::Silence, wire};
+use crate::{failure_log::Sparing, message::Headers};
 
 /// The longest that anything asked of the broker may take.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// After so long without an answer from JetStream, while the connection stands, another server is looked for: this one
-/// may be cut off from the others of its cluster. Longer than an election takes; doubled each time it did not help.
-const PATIENCE_MIN: Duration = Duration::from_secs(15);
-const PATIENCE_MAX: Duration = Duration::from_secs(240);
+/// How long a command waits for a server that says that its cluster has no leaders at the moment. Longer than
+/// the patience with one that says nothing, so that a server which stays without is left for another.
+const LEADERS_WAIT_MAX: Duration = Duration::from_secs(20);
+/// How often it asks again meanwhile.
+const LEADERS_WAIT: Duration = Duration::from_millis(500);
 
 /// How often the client is told to connect to another server before the present one is taken as it is.
 const MOVES_MAX: usize = 8;
@@ -42,29 +49,18 @@ pub struct Broker {
     denials: Arc<Denials>,
     connected: watch::Receiver<bool>,
     silence: Mutex<Silence>,
+    lost_acks: Mutex<Sparing>,
+    /// The right to attach to a consumer.
+    pub(super) attaching: Semaphore,
+    /// Set when this is dropped; the client itself lives on while it looks for a server.
+    over: Arc<AtomicBool>,
+    /// How long a question is asked again while there are no leaders to answer it.
+    leaders_wait: Duration,
 }
 
-/// From when to when questions were not answered, one after the other.
-#[derive(Debug)]
-struct Silence {
-    span: Option<(Instant, Instant)>,
-    patience: Duration,
-}
-
-impl Silence {
-    const NONE: Self = Self { span: None, patience: PATIENCE_MIN };
-
-    /// One more question was not answered at `now`; whether it is time for another server.
-    fn goes_on(&mut self, now: Instant) -> bool {
-        // Two silences that have nothing to do with each other are not one.
-        let span = self.span.filter(|(_, last)| now.saturating_duration_since(*last) < PATIENCE_MAX);
-        let since = span.map_or(now, |(since, _)| since);
-        self.span = Some((since, now));
-        if now.saturating_duration_since(since) < self.patience {
-            return false;
-        }
-        *self = Self { span: None, patience: (self.patience * 2).min(PATIENCE_MAX) };
-        true
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
     }
 }
 
@@ -155,10 +151,35 @@ impl Denials {
 }
 
 impl Broker {
-    pub(super) fn new(client: Client, denials: Arc<Denials>, connected: watch::Receiver<bool>) -> Self {
+    pub(super) fn new(
+        client: Client,
+        denials: Arc<Denials>,
+        connected: watch::Receiver<bool>,
+        over: Arc<AtomicBool>,
+    ) -> Self {
         let mut jetstream = jetstream::new(client.clone());
         jetstream.set_timeout(REQUEST_TIMEOUT);
-        Self { client, jetstream, denials, connected, silence: Mutex::new(Silence::NONE) }
+        let (silence, lost_acks) = (Mutex::new(Silence::NONE), Mutex::default());
+        let attaching = Semaphore::new(ATTACHES_MAX);
+        Self {
+            client,
+            jetstream,
+            denials,
+            connected,
+            silence,
+            lost_acks,
+            attaching,
+            over,
+            leaders_wait: Duration::ZERO,
+        }
+    }
+
+    /// The same for a command, which asks once and ends: for a while it waits for a cluster that has no leaders, as after a
+    /// fault or while a server comes back. What runs for long asks again by itself.
+    #[must_use]
+    pub fn for_command(mut self) -> Self {
+        self.leaders_wait = LEADERS_WAIT_MAX;
+        self
     }
 
     /// Whether the connection stands at this moment.
@@ -188,6 +209,12 @@ impl Broker {
         }
     }
 
+    /// How often the connection was made again after it was lost.
+    #[must_use]
+    pub fn reconnects(&self) -> u64 {
+        self.client.statistics().connects.load(Ordering::Relaxed).saturating_sub(1)
+    }
+
     /// The server's version, as it calls itself.
     #[must_use]
     pub fn version(&self) -> String {
@@ -215,6 +242,12 @@ impl Broker {
         answer.map(|_| ()).map_err(|error| self.explain("$JS.API.INFO", &error))
     }
 
+    /// Whether it may be said now that an ack was lost, and if so, of how many it was not: while the broker is away
+    /// each open delivery loses one.
+    pub(super) fn may_tell_of_a_lost_ack(&self) -> Option<u64> {
+        self.lost_acks.lock().unwrap_or_else(PoisonError::into_inner).line(Instant::now())
+    }
+
     /// Publishes without waiting for anybody to store it.
     ///
     /// # Errors
@@ -233,7 +266,20 @@ impl Broker {
         }
     }
 
-    /// The same with headers.
+    /// Publishes what somebody has to confirm, and waits for that.
+    ///
+    /// # Errors
+    /// Nobody has confirmed it in time.
+    pub(super) async fn confirm(&self, subject: &Subject, word: &'static [u8]) -> Result<(), BrokerError> {
+        let request = self.client.request(subject.clone(), Bytes::from_static(word));
+        match timeout(REQUEST_TIMEOUT, request).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(BrokerError::Refused(error.to_string())),
+            Err(_) => Err(BrokerError::TimedOut),
+        }
+    }
+
+    /// [`Self::publish_plain`] with headers.
     ///
     /// # Errors
     /// The client's queue is full, or closed.
@@ -247,6 +293,20 @@ impl Broker {
         }
     }
 
+    /// Whether the server takes a message with these headers and a payload of so many bytes. It closes the connection of
+    /// whoever sends it a larger one.
+    ///
+    /// # Errors
+    /// What is too large.
+    pub fn takes(&self, headers: &Headers, payload_bytes: usize) -> Result<(), StoreError> {
+        let header_bytes = wire::header_bytes(headers);
+        if header_bytes > HEADER_BYTES_MAX {
+            return Err(StoreError::TooManyHeaders { bytes: header_bytes });
+        }
+        let (bytes, max_payload) = (header_bytes + payload_bytes, self.max_payload());
+        if bytes > max_payload { Err(StoreError::TooLarge { bytes, max_payload }) } else { Ok(()) }
+    }
+
     /// Publishes to a stream and waits until the stream has stored it.
     ///
     /// # Errors
@@ -257,14 +317,7 @@ impl Broker {
         headers: &Headers,
         payload: Bytes,
     ) -> Result<Stored, StoreError> {
-        let header_bytes = wire::header_bytes(headers);
-        if header_bytes > HEADER_BYTES_MAX {
-            return Err(StoreError::TooManyHeaders { bytes: header_bytes });
-        }
-        let (bytes, max_payload) = (header_bytes + payload.len(), self.max_payload());
-        if bytes > max_payload {
-            return Err(StoreError::TooLarge { bytes, max_payload });
-        }
+        self.takes(headers, payload.len())?;
         let map = wire::header_map(headers);
         let stored =
             async { self.jetstream.publish_with_headers(subject.to_owned(), map, payload).await?.await };
@@ -292,6 +345,27 @@ impl Broker {
 
     /// Asks JetStream's API; what it refuses comes back with its code.
     pub(super) async fn ask<T: DeserializeOwned>(
+        &self,
+        subject: &str,
+        question: Bytes,
+    ) -> Result<Result<T, jetstream::Error>, BrokerError> {
+        let began = Instant::now();
+        loop {
+            let answer = self.ask_once(subject, question.clone()).await?;
+            match &answer {
+                Err(error)
+                    if error.error_code() == ErrorCode::CLUSTER_NOT_AVAILABLE
+                        && began.elapsed() < self.leaders_wait =>
+                {
+                    tracing::debug!(%error, "waiting for the cluster's leaders");
+                    sleep(LEADERS_WAIT).await;
+                }
+                _ => return Ok(answer),
+            }
+        }
+    }
+
+    async fn ask_once<T: DeserializeOwned>(
         &self,
         subject: &str,
         question: Bytes,
@@ -364,7 +438,7 @@ impl Broker {
         }
     }
 
-    fn denied(&self, subject: &str) -> Option<BrokerError> {
+    pub(super) fn denied(&self, subject: &str) -> Option<BrokerError> {
         self.denials.about(subject).map(BrokerError::Denied)
     }
 
@@ -379,30 +453,6 @@ impl Broker {
             Kind::StreamNotFound => StoreError::NoStream(subject.to_owned()),
             Kind::TimedOut => self.denied(subject).unwrap_or(BrokerError::TimedOut).into(),
             _ => BrokerError::Refused(error.to_string()).into(),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn another_server_is_looked_for_after_a_silence_that_goes_on_and_less_often_if_it_does_not_help() {
-        let start = Instant::now();
-        let mut silence = Silence::NONE;
-        let times: Vec<u64> =
-            (0..600).filter(|second| silence.goes_on(start + Duration::from_secs(*second))).collect();
-        // 15 s, then 30, 60, 120, 240 after the one before; each silence begins with the next question.
-        assert_eq!(times, [15, 46, 107, 228, 469]);
-    }
-
-    #[test]
-    fn silences_far_from_each_other_are_not_one() {
-        let start = Instant::now();
-        let mut silence = Silence::NONE;
-        for hour in 0..24 {
-            assert!(!silence.goes_on(start + Duration::from_secs(3_600 * hour)));
         }
     }
 }

@@ -1,23 +1,37 @@
 //! How the connection to the broker is made and watched: credentials, TLS, names, and what is logged when it
 //! comes and goes.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use async_nats::{ConnectOptions, Event, ServerAddr, ServerError};
-use secrecy::ExposeSecret;
 use tokio::sync::watch;
+use tracing::{Instrument, Span};
 
 use super::broker::{Broker, Denials};
-use crate::config::{InstanceName, Nats, NatsAuth, ServerUrl};
+use crate::{
+    config::{InstanceName, NamedFile, Nats, NatsAuth, ServerUrl},
+    failure_log::Sparing,
+};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// The longest wait between two attempts to reach the broker again.
 const RECONNECT_WAIT_MAX: Duration = Duration::from_secs(5);
+const FOR_EVER: Duration = Duration::from_secs(365 * 86_400);
 const RECONNECT_WAIT_MIN: Duration = Duration::from_millis(50);
 /// Messages that may wait in the client for one subscription. Pulls never have more under way; a core
 /// subscription that falls behind further loses messages, which is reported.
 const SUBSCRIPTION_CAPACITY: usize = 64 * 1024;
+
+/// How many different refusals are told apart in the log.
+const REFUSALS_MAX: usize = 64;
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +79,8 @@ impl ConnectError {
 pub async fn connect(nats: &Nats, name: &InstanceName) -> Result<Broker, ConnectError> {
     let denials = Arc::new(Denials::default());
     let (connected, watching) = watch::channel(false);
-    let options = options(nats, name).await?;
+    let over = Arc::new(AtomicBool::new(false));
+    let options = options(nats, name, &over).await?;
     let options = watch_events(options, Arc::clone(&denials), connected.clone());
     let addresses = nats.servers.iter().map(|server| {
         server
@@ -80,10 +95,15 @@ pub async fn connect(nats: &Nats, name: &InstanceName) -> Result<Broker, Connect
         cause: error.to_string(),
     })?;
     connected.send_replace(true);
-    Ok(Broker::new(client, denials, watching))
+    Ok(Broker::new(client, denials, watching, over))
 }
 
-async fn options(nats: &Nats, name: &InstanceName) -> Result<ConnectOptions, ConnectError> {
+async fn options(
+    nats: &Nats,
+    name: &InstanceName,
+    over: &Arc<AtomicBool>,
+) -> Result<ConnectOptions, ConnectError> {
+    let over = Arc::clone(over);
     let file = |what, path: &std::path::Path| {
         let path = path.display().to_string();
         move |cause| ConnectError::File { what, path, cause }
@@ -94,32 +114,32 @@ async fn options(nats: &Nats, name: &InstanceName) -> Result<ConnectOptions, Con
         .ping_interval(PING_INTERVAL)
         .subscription_capacity(SUBSCRIPTION_CAPACITY)
         .max_reconnects(None)
-        .reconnect_delay_callback(reconnect_wait);
+        .reconnect_delay_callback(move |attempts| reconnect_wait(attempts, over.load(Ordering::Relaxed)));
     let mut options = match &nats.auth {
         NatsAuth::None => with_url_credentials(options, nats),
-        NatsAuth::CredentialsFile(path) => {
+        NatsAuth::CredentialsFile(named) => {
+            let path = named.path();
             options.credentials_file(path).await.map_err(file("nats.credentials_file", path))?
         }
-        NatsAuth::NkeySeed(seed) => options.nkey(seed.expose_secret().to_owned()),
-        NatsAuth::Token(token) => options.token(token.expose_secret().to_owned()),
+        NatsAuth::NkeySeed(seed) => options.nkey(seed.expose().to_owned()),
+        NatsAuth::Token(token) => options.token(token.expose().to_owned()),
         NatsAuth::UserPassword { user, password } => {
-            options.user_and_password(user.clone(), password.expose_secret().to_owned())
+            options.user_and_password(user.clone(), password.expose().to_owned())
         }
     };
     if let Some(prefix) = &nats.inbox_prefix {
         options = options.custom_inbox_prefix(prefix);
     }
     let tls = &nats.tls;
-    if let Some(ca_file) = &tls.ca_file {
+    if let Some(ca_file) = tls.ca_file.as_ref().map(NamedFile::path) {
         std::fs::File::open(ca_file).map_err(file("nats.tls.ca_file", ca_file))?;
-        options = options.add_root_certificates(ca_file.clone()).require_tls(true);
+        options = options.add_root_certificates(ca_file.to_owned()).require_tls(true);
     }
     if let Some(client) = &tls.client {
-        std::fs::File::open(&client.cert_file).map_err(file("nats.tls.cert_file", &client.cert_file))?;
-        std::fs::File::open(&client.key_file).map_err(file("nats.tls.key_file", &client.key_file))?;
-        options = options
-            .add_client_certificate(client.cert_file.clone(), client.key_file.clone())
-            .require_tls(true);
+        let (cert_file, key_file) = (client.cert_file.path(), client.key_file.path());
+        std::fs::File::open(cert_file).map_err(file("nats.tls.cert_file", cert_file))?;
+        std::fs::File::open(key_file).map_err(file("nats.tls.key_file", key_file))?;
+        options = options.add_client_certificate(cert_file.to_owned(), key_file.to_owned()).require_tls(true);
     }
     Ok(if tls.first { options.tls_first().require_tls(true) } else { options })
 }
@@ -135,10 +155,31 @@ fn with_url_credentials(options: ConnectOptions, nats: &Nats) -> ConnectOptions 
     }
 }
 
-fn reconnect_wait(attempts: usize) -> Duration {
+/// The client goes on looking for a server when nobody holds it any more, if it was disconnected then; all that can be
+/// done is to have it wait.
+fn reconnect_wait(attempts: usize, over: bool) -> Duration {
+    if over {
+        return FOR_EVER;
+    }
     let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(u32::MAX).min(10);
     let wait = (RECONNECT_WAIT_MIN * 2_u32.pow(doublings)).min(RECONNECT_WAIT_MAX);
     wait.mul_f64(0.75 + 0.5 * fastrand::f64())
+}
+
+/// Events that come once for each message, or for each thing that natshook does.
+#[derive(Debug, Default)]
+struct Crowds {
+    slow: Sparing,
+    /// By what is refused: each names another permission.
+    refused: HashMap<String, Sparing>,
+}
+
+impl Crowds {
+    fn refused(&mut self, text: &str, now: Instant) -> Option<u64> {
+        let known = self.refused.contains_key(text) || self.refused.len() < REFUSALS_MAX;
+        // Further ones share a place.
+        self.refused.entry(if known { text } else { "" }.to_owned()).or_default().line(now)
+    }
 }
 
 fn watch_events(
@@ -146,9 +187,14 @@ fn watch_events(
     denials: Arc<Denials>,
     connected: watch::Sender<bool>,
 ) -> ConnectOptions {
+    let crowds = Arc::new(Mutex::new(Crowds::default()));
+    // The client's events come outside of what whoever connects is in.
+    let span = Span::current();
     options.event_callback(move |event| {
-        let (denials, connected) = (Arc::clone(&denials), connected.clone());
-        async move {
+        let (denials, connected, crowds) = (Arc::clone(&denials), connected.clone(), Arc::clone(&crowds));
+        let heard = async move {
+            let now = Instant::now();
+            let mut crowds = crowds.lock().unwrap_or_else(PoisonError::into_inner);
             match event {
                 Event::Connected => {
                     if connected.send_if_modified(|stands| !std::mem::replace(stands, true)) {
@@ -160,10 +206,18 @@ fn watch_events(
                     tracing::warn!("connection to the broker lost; trying to reach it again");
                 }
                 Event::SlowConsumer(subscription) => {
-                    tracing::error!(subscription, "messages lost: natshook cannot keep up with the broker");
+                    if let Some(unsaid) = crowds.slow.line(now) {
+                        tracing::error!(
+                            subscription,
+                            unsaid,
+                            "messages lost: natshook cannot keep up with the broker"
+                        );
+                    }
                 }
                 Event::ServerError(ServerError::Other(text)) => {
-                    tracing::error!(error = %text, "the broker refused something");
+                    if let Some(unsaid) = crowds.refused(&text, now) {
+                        tracing::error!(error = %text, unsaid, "the broker refused something");
+                    }
                     denials.note(&text);
                 }
                 Event::LameDuckMode | Event::ServerError(_) | Event::ClientError(_) => {
@@ -171,6 +225,7 @@ fn watch_events(
                 }
                 Event::Draining | Event::Closed => tracing::debug!(event = %event, "connection ends"),
             }
-        }
+        };
+        heard.instrument(span.clone())
     })
 }

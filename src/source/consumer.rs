@@ -46,6 +46,11 @@ pub enum Position {
         /// The first sequence that may not have been settled.
         sequence: u64,
     },
+    /// When the target was registered: whoever did so may have published before there was a consumer.
+    Since {
+        /// By the broker's clock.
+        time: SystemTime,
+    },
 }
 
 impl ConsumerSpec {
@@ -140,13 +145,33 @@ impl ConsumerSpec {
                         if e.error_code() == TOO_MANY_CONSUMERS
                 );
                 if too_many {
-                    let text = format!("{error}; raise the stream's or the account's max_consumers");
+                    let text = format!(
+                        "{error}: stream {} has as many consumers as it may have, and each target needs one; raise \
+                         max_consumers of the stream or the account, or jetstream.limits.default_max_consumers of the \
+                         server (1,000 since 2.15), or use several streams",
+                        self.stream
+                    );
                     return Err(BrokerError::Refused(text));
                 }
                 let subject = format!("$JS.API.CONSUMER.CREATE.{}.{}", self.stream, self.name);
                 Err(broker.explain(&subject, &error))
             }
         }
+    }
+}
+
+/// Removes the durable consumer `name` of `stream`, and with it how far it has come; whether it was there.
+///
+/// # Errors
+/// The broker refuses, or does not answer.
+pub async fn remove_consumer(broker: &Broker, stream: &str, name: &str) -> Result<bool, BrokerError> {
+    #[derive(serde::Deserialize)]
+    struct Removed {}
+    match broker.ask::<Removed>(&format!("CONSUMER.DELETE.{stream}.{name}"), Bytes::new()).await? {
+        Ok(Removed {}) => Ok(true),
+        Err(error) if error.error_code() == ErrorCode::CONSUMER_NOT_FOUND => Ok(false),
+        Err(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => Ok(false),
+        Err(error) => Err(BrokerError::Refused(error.to_string())),
     }
 }
 
@@ -157,7 +182,9 @@ fn deliver_policy(position: Position) -> DeliverPolicy {
         Position::Start(Start::Sequence(start_sequence)) | Position::At { sequence: start_sequence } => {
             DeliverPolicy::ByStartSequence { start_sequence }
         }
-        Position::Start(Start::Time(time)) => DeliverPolicy::ByStartTime { start_time: offset(time) },
+        Position::Start(Start::Time(time)) | Position::Since { time } => {
+            DeliverPolicy::ByStartTime { start_time: offset(time) }
+        }
     }
 }
 

@@ -1,7 +1,10 @@
 //! natshook's own two streams: the retry queue and the dead letters. They are made when they are missing, also while
 //! natshook runs, and a message is stored in them once as far as ids can tell.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use async_nats::jetstream::stream::{self, DiscardPolicy, RetentionPolicy, StorageType};
 use bytes::Bytes;
@@ -12,6 +15,7 @@ use super::{
 };
 use crate::{
     config::{InstanceName, Storage},
+    failure_log::Sparing,
     message::Headers,
 };
 
@@ -23,6 +27,8 @@ const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 pub enum StreamRole {
     /// Deliveries that wait for their next attempt.
     RetryQueue,
+    /// Deliveries that wait there for their turn: in the same stream, under subjects that no consumer takes.
+    Parked,
     /// Messages that natshook gave up on.
     DeadLetters,
 }
@@ -34,20 +40,28 @@ pub struct OwnStream {
     role: StreamRole,
     name: InstanceName,
     storage: Storage,
+    /// Each delivery that is to be stored sees that the stream is gone.
+    gone: Arc<Mutex<Sparing>>,
 }
 
 impl OwnStream {
     /// The stream of `name` for `role`, with the limits of `storage`. Nothing is made yet.
     #[must_use]
     pub fn new(broker: Arc<Broker>, role: StreamRole, name: InstanceName, storage: Storage) -> Self {
-        Self { broker, role, name, storage }
+        Self { broker, role, name, storage, gone: Arc::default() }
+    }
+
+    /// The same stream for deliveries that wait for their turn; this one is the retry queue.
+    #[must_use]
+    pub fn parked(&self) -> Self {
+        Self { role: StreamRole::Parked, ..self.clone() }
     }
 
     /// The stream's name.
     #[must_use]
     pub fn name(&self) -> String {
         match self.role {
-            StreamRole::RetryQueue => self.name.retry_stream(),
+            StreamRole::RetryQueue | StreamRole::Parked => self.name.retry_stream(),
             StreamRole::DeadLetters => self.name.dead_letter_stream(),
         }
     }
@@ -66,6 +80,7 @@ impl OwnStream {
     fn subject(&self, target: &str) -> String {
         match self.role {
             StreamRole::RetryQueue => self.name.retry_subject(target),
+            StreamRole::Parked => self.name.ordered_subject(target),
             StreamRole::DeadLetters => self.name.dead_letter_subject(target),
         }
     }
@@ -83,10 +98,11 @@ impl OwnStream {
             return Ok(());
         };
         let has = &info.config;
+        let subjects = self.with_kept(wanted.subjects, &has.subjects);
         let same = has.max_age == wanted.max_age
             && has.max_bytes == wanted.max_bytes
             && has.num_replicas == wanted.num_replicas
-            && has.subjects == wanted.subjects;
+            && has.subjects == subjects;
         if same {
             return Ok(());
         }
@@ -95,30 +111,44 @@ impl OwnStream {
             max_bytes: wanted.max_bytes,
             num_replicas: wanted.num_replicas,
             duplicate_window: wanted.duplicate_window,
-            subjects: wanted.subjects,
+            subjects,
             ..info.config
         };
         tracing::info!(stream = config.name, "stream updated");
         streams::update(&self.broker, config).await
     }
 
+    /// What is parked stays where it is, whatever the config says of order at the moment.
+    fn with_kept(&self, mut wanted: Vec<String>, has: &[String]) -> Vec<String> {
+        let parked = self.name.ordered_subject("*");
+        if self.role == StreamRole::RetryQueue && has.contains(&parked) {
+            wanted.push(parked);
+        }
+        wanted
+    }
+
     /// Full streams refuse what is published, and natshook then keeps what it has: with the other policy they
     /// would drop the oldest without a word.
     fn config(&self) -> stream::Config {
+        let waiting = "natshook: deliveries that wait for their next attempt";
         let (retention, description) = match self.role {
-            StreamRole::RetryQueue => {
-                (RetentionPolicy::WorkQueue, "natshook: deliveries that wait for their next attempt")
-            }
+            StreamRole::RetryQueue | StreamRole::Parked => (RetentionPolicy::WorkQueue, waiting),
             StreamRole::DeadLetters => {
                 (RetentionPolicy::Limits, "natshook: messages that were given up, with the reason")
             }
+        };
+        let subjects = match self.role {
+            // Only ordered targets need the other, and whoever has none need not allow the stream's update.
+            StreamRole::RetryQueue => vec![self.name.retry_subject("*")],
+            StreamRole::Parked => vec![self.name.retry_subject("*"), self.name.ordered_subject("*")],
+            StreamRole::DeadLetters => vec![self.name.dead_letter_subject("*")],
         };
         let max_age = self.storage.max_age.unwrap_or_default();
         let window = if max_age.is_zero() { DUPLICATE_WINDOW } else { DUPLICATE_WINDOW.min(max_age) };
         stream::Config {
             name: self.name(),
             description: Some(description.to_owned()),
-            subjects: vec![self.subject("*")],
+            subjects,
             retention,
             storage: StorageType::File,
             discard: DiscardPolicy::New,
@@ -134,21 +164,30 @@ impl OwnStream {
 
     /// Stores a message under `target` and waits until the stream has confirmed it, or that it held a message of this
     /// id already. Makes the stream again if it is gone, and not if nobody answers for it at the moment: so it looks
-    /// while a cluster elects the stream's leader.
+    /// while a cluster elects the stream's leader. Returns the message's sequence.
     ///
     /// # Errors
     /// It is not stored, or nobody knows; trying again is safe.
-    pub async fn store(&self, target: &str, headers: Headers, payload: Bytes) -> Result<(), StoreError> {
+    pub async fn store(&self, target: &str, headers: Headers, payload: Bytes) -> Result<u64, StoreError> {
         let subject = self.subject(target);
-        match self.broker.store(&subject, &headers, payload.clone()).await {
+        let stored = match self.broker.store(&subject, &headers, payload.clone()).await {
             Err(StoreError::NoStream(_)) => {
                 if streams::find(&self.broker, &self.name()).await?.is_none() {
-                    tracing::error!(stream = self.name(), "natshook's own stream is gone; making it again");
-                    self.ensure().await?;
+                    self.tell_that_it_is_gone();
                 }
-                self.broker.store(&subject, &headers, payload).await.map(drop)
+                // The first that is parked, or an older natshook that started since has taken the subject away.
+                self.ensure().await?;
+                self.broker.store(&subject, &headers, payload).await
             }
-            stored => stored.map(drop),
+            stored => stored,
+        };
+        stored.map(|stored| stored.sequence)
+    }
+
+    fn tell_that_it_is_gone(&self) {
+        let unsaid = self.gone.lock().unwrap_or_else(PoisonError::into_inner).line(Instant::now());
+        if let Some(unsaid) = unsaid {
+            tracing::error!(stream = self.name(), unsaid, "natshook's own stream is gone; making it again");
         }
     }
 }

@@ -15,23 +15,15 @@ use tokio::{
 use super::{
     attach::{ATTACH_WAIT_MIN, Attachment, LinkChanges, Place, PullSpec, Search, attach, link_changes},
     broker::{Broker, BrokerError, REQUEST_TIMEOUT},
-    consumer::ConsumerSpec,
     gaps::{GapCheck, Gaps, Progress},
     receipt::{Incoming, Lives},
     rescue::Rescued,
     wire::{self, AckInfo},
 };
-use crate::message::Delivery;
+use crate::{failure_log::Sparing, message::Delivery};
 
-/// How long the broker keeps one request for messages open.
-const EXPIRES: Duration = Duration::from_secs(30);
-/// How often the broker shows that a request is still open.
-const HEARTBEAT: Duration = Duration::from_secs(15);
-/// Silence after which something is wrong although nothing said so.
-const SILENCE_MAX: Duration = EXPIRES.saturating_add(Duration::from_secs(5));
-/// The most bytes that one request for messages may bring, unless a single message is larger.
-const REQUEST_BYTES_MAX: usize = 16 * 1024 * 1024;
-
+/// A silence that lasts so much longer than a request tells that something is wrong although nothing said so.
+const SILENCE_MARGIN: Duration = Duration::from_secs(5);
 /// Two connections lost within this time make a message suspect that the client cannot read.
 const SUSPICION_WINDOW: Duration = Duration::from_secs(300);
 
@@ -49,6 +41,7 @@ pub struct Pull {
     gaps: Gaps,
     attached: watch::Sender<bool>,
     last_reconnect: Option<Instant>,
+    unasked: Sparing,
 }
 
 enum State {
@@ -108,6 +101,7 @@ impl Pull {
             gaps,
             attached: watch::Sender::new(false),
             last_reconnect: None,
+            unasked: Sparing::default(),
         }
     }
 
@@ -117,9 +111,9 @@ impl Pull {
         self.attached.subscribe()
     }
 
-    /// The next message, with never more than `room` asked for at a time. May be dropped and called again at
-    /// any point without losing anything.
-    pub async fn next(&mut self, room: usize) -> Incoming {
+    /// The next message, with never more than `room` asked for at a time, and by one request no more than `bytes`
+    /// unless a single message is larger. May be dropped and called again at any point without losing anything.
+    pub async fn next(&mut self, room: usize, bytes: usize) -> Incoming {
         loop {
             let attached = match &mut self.state {
                 State::Attached(attached) => attached,
@@ -147,8 +141,11 @@ impl Pull {
             if attached.outstanding == 0 && room == 0 {
                 self.gaps.note_wait();
             }
-            if let Err(error) = attached.ask_for(&self.broker, &self.spec.consumer, room).await {
-                tracing::warn!(%error, consumer = self.spec.consumer.name, "cannot ask the broker for messages");
+            if let Err(error) = attached.ask_for(&self.broker, &self.spec, room, bytes).await {
+                if let Some(unsaid) = self.unasked.line(Instant::now().into_std()) {
+                    let consumer = &self.spec.consumer.name;
+                    tracing::warn!(%error, consumer, unsaid, "cannot ask the broker for messages");
+                }
                 sleep(ATTACH_WAIT_MIN).await;
                 continue;
             }
@@ -191,7 +188,7 @@ impl Pull {
     /// every few seconds.
     pub fn watch_silence(&mut self) {
         let State::Attached(attached) = &mut self.state else { return };
-        if attached.is_silent(&self.spec.consumer.name) && self.broker.is_connected() {
+        if attached.is_silent(&self.spec) && self.broker.is_connected() {
             tracing::error!(consumer = self.spec.consumer.name, "the broker is silent; attaching again");
             self.reattach(Search::Skip);
         }
@@ -283,8 +280,9 @@ impl Attached {
     async fn ask_for(
         &mut self,
         broker: &Broker,
-        consumer: &ConsumerSpec,
+        spec: &PullSpec,
         room: usize,
+        bytes: usize,
     ) -> Result<(), BrokerError> {
         let batch = room.saturating_sub(self.outstanding);
         if batch == 0 || (self.outstanding > 0 && batch < room.div_ceil(2)) {
@@ -292,11 +290,11 @@ impl Attached {
         }
         let request = serde_json::json!({
             "batch": batch,
-            "expires": nanos(EXPIRES),
-            "idle_heartbeat": nanos(HEARTBEAT),
-            "max_bytes": REQUEST_BYTES_MAX.max(broker.max_payload()),
+            "expires": nanos(spec.expires),
+            "idle_heartbeat": nanos(spec.heartbeat()),
+            "max_bytes": bytes.max(broker.max_payload()),
         });
-        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", consumer.stream, consumer.name);
+        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", spec.consumer.stream, spec.consumer.name);
         let publish =
             broker.client.publish_with_reply(subject, self.inbox.clone(), request.to_string().into());
         match timeout(REQUEST_TIMEOUT, publish).await {
@@ -329,14 +327,14 @@ impl Attached {
     }
 
     /// Whether the broker has been silent for so long that something must be wrong.
-    fn is_silent(&mut self, consumer: &str) -> bool {
+    fn is_silent(&mut self, spec: &PullSpec) -> bool {
         let silence = self.heard.elapsed();
-        if self.outstanding == 0 || silence < 2 * HEARTBEAT {
+        if self.outstanding == 0 || silence < 2 * spec.heartbeat() {
             return false;
         }
-        if silence < SILENCE_MAX {
+        if silence < spec.expires + SILENCE_MARGIN {
             if !self.warned {
-                tracing::warn!(consumer, "the broker misses its heartbeat");
+                tracing::warn!(consumer = spec.consumer.name, "the broker misses its heartbeat");
             }
             self.warned = true;
             return false;

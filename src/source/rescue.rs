@@ -5,7 +5,7 @@
 
 use std::{
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use async_nats::{HeaderName, HeaderValue, Subject, jetstream::consumer};
@@ -17,7 +17,10 @@ use super::{
     broker::{Broker, BrokerError},
     consumer::ConsumerSpec,
 };
-use crate::message::{Headers, Message, Origin};
+use crate::{
+    failure_log::{Failure, FailureLog, Fate, Summary},
+    message::{Headers, Message, Origin},
+};
 
 /// The most messages that are looked at after the connection broke.
 const LOOKED_AT_MAX: u64 = 1024;
@@ -30,18 +33,34 @@ pub(super) struct Rescued {
 }
 
 #[derive(Deserialize)]
-struct RawAnswer {
-    message: RawMessage,
+pub(super) struct RawAnswer {
+    pub(super) message: RawMessage,
 }
 
+/// A message as the JSON interface tells it.
 #[derive(Deserialize)]
-struct RawMessage {
+pub(super) struct RawMessage {
     subject: String,
+    seq: u64,
     #[serde(default)]
     hdrs: String,
     #[serde(default)]
     data: String,
     time: String,
+}
+
+impl RawMessage {
+    /// The message, with the headers that can be read.
+    pub(super) fn into_message(self, stream: &Arc<str>) -> Message {
+        let block = STANDARD.decode(&self.hdrs).unwrap_or_default();
+        Message {
+            subject: self.subject,
+            payload: Bytes::from(STANDARD.decode(&self.data).unwrap_or_default()),
+            headers: readable_headers(&block),
+            origin: Origin::Stored { stream: Arc::clone(stream), sequence: self.seq },
+            published: humantime::parse_rfc3339(&self.time).unwrap_or_else(|_| SystemTime::now()),
+        }
+    }
 }
 
 /// Looks through what `consumer` has handed out and nobody has acked, for messages that the client cannot read.
@@ -53,29 +72,29 @@ pub(super) async fn unreadable_messages(
     spec: &ConsumerSpec,
     info: &consumer::Info,
 ) -> Result<Vec<Rescued>, BrokerError> {
+    let began = Instant::now();
     let first = info.ack_floor.stream_sequence + 1;
     let last = info.delivered.stream_sequence.min(first.saturating_add(LOOKED_AT_MAX));
     let mut rescued = Vec::new();
+    let mut told = FailureLog::default();
     for sequence in first..=last {
         let Some(raw) = raw_message(broker, &spec.stream, sequence).await? else { continue };
         let block = STANDARD.decode(&raw.hdrs).unwrap_or_default();
         if block.is_empty() || is_readable(&block) {
             continue;
         }
-        tracing::error!(
-            stream = %spec.stream, sequence, subject = raw.subject,
-            "a message has headers that are not valid; it goes on with those that can be read"
-        );
-        rescued.push(Rescued {
-            reply: ack_subject(spec, sequence),
-            message: Message {
-                subject: raw.subject,
-                payload: Bytes::from(STANDARD.decode(&raw.data).unwrap_or_default()),
-                headers: readable_headers(&block),
-                origin: Origin::Stored { stream: Arc::clone(&spec.stream), sequence },
-                published: humantime::parse_rfc3339(&raw.time).unwrap_or_else(|_| SystemTime::now()),
-            },
-        });
+        let invalid =
+            Failure { fate: Fate::Waits, error: &raw.subject, place: Some((&spec.stream, sequence)) };
+        if told.note(&invalid, began).in_full {
+            tracing::error!(
+                stream = %spec.stream, sequence, subject = raw.subject,
+                "a message has headers that are not valid; it goes on with those that can be read"
+            );
+        }
+        rescued.push(Rescued { reply: ack_subject(spec, sequence), message: raw.into_message(&spec.stream) });
+    }
+    if let Some(Summary { waiting: count, error: subject, .. }) = told.close() {
+        tracing::error!(stream = %spec.stream, count, subject, "messages have headers that are not valid, summed up");
     }
     Ok(rescued)
 }

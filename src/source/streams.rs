@@ -1,21 +1,38 @@
 //! Source streams: which ones hold a target's subjects, and the one that natshook makes for subjects that none
 //! holds. Publishers need to know nothing of any of them.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_nats::jetstream::{
     self, ErrorCode,
-    stream::{self, DiscardPolicy, RetentionPolicy, StorageType},
+    stream::{self, RetentionPolicy, StorageType},
 };
 use bytes::Bytes;
+use futures_util::future::try_join_all;
 use serde::Deserialize;
+use tokio::time::sleep;
 
-use super::broker::{Broker, BrokerError};
+use super::{
+    broker::{Broker, BrokerError},
+    known_streams::KnownStreams,
+};
 use crate::{
     config::{self, InstanceName},
-    subject::{Pattern, disjoint, overlapping_pair, reduce},
-    target::Target,
+    subject::{Pattern, PatternSet, disjoint, overlapping_pair, reduce},
 };
+
+/// How many subjects the broker is asked about at a time.
+const QUESTIONS_AT_ONCE: usize = 64;
+
+/// After how long it is looked whether subjects that were added are still there: much longer than another replica needs
+/// between reading a stream and writing it.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// How often they are added again.
+const ADDS_MAX: usize = 10;
 
 /// The key in a stream's metadata by which natshook knows the streams that it made.
 pub(super) const MADE_BY: &str = "natshook";
@@ -32,7 +49,8 @@ pub struct TargetStream {
     pub extended_at: Option<u64>,
 }
 
-/// Finds the streams that hold `patterns`, and makes one for what none holds where the config allows it.
+/// Finds the streams that hold `patterns`, and makes one for what none holds where the config allows it. What was learned
+/// of the streams comes along.
 ///
 /// # Errors
 /// A subject is in no stream and none can be made, or the broker refuses.
@@ -41,18 +59,24 @@ pub async fn ensure_source_streams(
     name: &InstanceName,
     settings: &config::Stream,
     patterns: &[Pattern],
-) -> Result<Vec<TargetStream>, BrokerError> {
+) -> Result<(Vec<TargetStream>, KnownStreams), BrokerError> {
     let found = search(broker, name, patterns).await?;
     if found.missing.is_empty() {
         return Ok(found.streams());
     }
     match extend_stream(broker, name, settings, &found.missing).await {
         Ok(first_new) => {
-            let mut streams = search(broker, name, patterns).await?.streams();
+            let again = search(broker, name, patterns).await?;
+            if !again.touches_all_missing() {
+                let text = format!("no stream holds {} after all: was one changed?", joined(&again.missing));
+                return Err(BrokerError::Refused(text));
+            }
+            let (mut streams, mut known) = again.streams();
+            known.extended(&settings.name, first_new);
             for stream in streams.iter_mut().filter(|stream| *stream.stream == *settings.name) {
                 stream.extended_at = Some(first_new);
             }
-            Ok(streams)
+            Ok((streams, known))
         }
         Err(error) if found.touches_all_missing() => {
             tracing::error!(
@@ -65,52 +89,104 @@ pub async fn ensure_source_streams(
     }
 }
 
+/// Finds the streams that hold any of `patterns`, and makes none.
+///
+/// # Errors
+/// The broker refuses, or does not answer.
+pub async fn find_source_streams(
+    broker: &Broker,
+    name: &InstanceName,
+    patterns: &[Pattern],
+) -> Result<Vec<TargetStream>, BrokerError> {
+    Ok(search(broker, name, patterns).await?.streams().0)
+}
+
 /// Which streams there are for a set of patterns.
 #[derive(Debug, Default)]
 struct Found {
-    /// Streams that hold some subject of the patterns, with those patterns.
-    holders: BTreeMap<String, Vec<Pattern>>,
+    known: KnownStreams,
+    /// Streams that hold some subject of the patterns, with those patterns by their place among all.
+    holders: BTreeMap<Arc<str>, BTreeMap<usize, Pattern>>,
     /// Patterns of which no single stream holds every subject.
     missing: Vec<Pattern>,
 }
 
 impl Found {
-    fn streams(self) -> Vec<TargetStream> {
+    fn streams(self) -> (Vec<TargetStream>, KnownStreams) {
         let holders = self.holders.into_iter();
-        holders
-            .map(|(stream, patterns)| TargetStream {
-                stream: stream.into(),
-                filters: disjoint(&patterns),
-                extended_at: None,
-            })
-            .collect()
+        let streams = holders.map(|(stream, patterns)| TargetStream {
+            stream,
+            filters: disjoint(&patterns.into_values().collect::<Vec<_>>()),
+            extended_at: None,
+        });
+        (streams.collect(), self.known)
     }
 
     fn touches_all_missing(&self) -> bool {
-        self.missing.iter().all(|missing| self.holders.values().flatten().any(|pattern| pattern == missing))
+        let held: HashSet<&Pattern> = self.holders.values().flat_map(BTreeMap::values).collect();
+        self.missing.iter().all(|missing| held.contains(missing))
+    }
+
+    fn hold(&mut self, stream: Arc<str>, place: usize, pattern: &Pattern) {
+        self.holders.entry(stream).or_default().insert(place, pattern.clone());
+    }
+
+    /// What `streams` hold is known after this.
+    async fn learn(&mut self, broker: &Broker, streams: &[Arc<str>]) -> Result<(), BrokerError> {
+        for stream in streams {
+            if !self.known.has(stream)
+                && let Some(info) = find(broker, stream).await?
+            {
+                self.known.add(Arc::clone(stream), info.config);
+            }
+        }
+        Ok(())
     }
 }
 
+/// Asks about the patterns some at a time, and not about those that a stream is known to hold as a whole: no other one
+/// can hold any of it, for the streams of an account do not overlap.
 async fn search(broker: &Broker, name: &InstanceName, patterns: &[Pattern]) -> Result<Found, BrokerError> {
-    let mut subjects: BTreeMap<String, Vec<Pattern>> = BTreeMap::new();
     let mut found = Found::default();
-    for pattern in patterns {
-        let mut is_held = false;
-        for stream in overlapping_streams(broker, name, pattern).await? {
-            if !subjects.contains_key(&stream) {
-                let info = find(broker, &stream).await?;
-                let held = info.map(|info| info.config.subjects).unwrap_or_default();
-                let held = held.iter().filter_map(|subject| Pattern::new(subject).ok()).collect();
-                subjects.insert(stream.clone(), held);
+    let mut rest = patterns.iter().enumerate();
+    // The first one alone: mostly its stream holds the others too.
+    let mut at_once = 1;
+    loop {
+        let mut asked = Vec::new();
+        while asked.len() < at_once
+            && let Some((place, pattern)) = rest.next()
+        {
+            match found.known.holder(pattern) {
+                Some(stream) => found.hold(stream, place, pattern),
+                None => asked.push((place, pattern)),
             }
-            is_held |= subjects[&stream].iter().any(|held| held.contains(pattern));
-            found.holders.entry(stream).or_default().push(pattern.clone());
         }
-        if !is_held {
-            found.missing.push(pattern.clone());
+        if asked.is_empty() {
+            return Ok(found);
         }
+        let questions = asked.iter().map(|(_, pattern)| overlapping_streams(broker, name, pattern));
+        let answers = try_join_all(questions).await?;
+        for ((place, pattern), streams) in asked.into_iter().zip(answers) {
+            found.learn(broker, &streams).await?;
+            streams.into_iter().for_each(|stream| found.hold(stream, place, pattern));
+            if found.known.holder(pattern).is_none() {
+                found.missing.push(pattern.clone());
+            }
+        }
+        at_once = QUESTIONS_AT_ONCE;
     }
-    Ok(found)
+}
+
+/// Whether a stream of somebody's, natshook's own left out, holds any subject that `pattern` matches.
+///
+/// # Errors
+/// The broker refuses, or does not answer.
+pub async fn has_stream(
+    broker: &Broker,
+    name: &InstanceName,
+    pattern: &Pattern,
+) -> Result<bool, BrokerError> {
+    Ok(!overlapping_streams(broker, name, pattern).await?.is_empty())
 }
 
 /// The streams that hold any subject that `pattern` matches, natshook's own left out.
@@ -118,7 +194,7 @@ async fn overlapping_streams(
     broker: &Broker,
     name: &InstanceName,
     pattern: &Pattern,
-) -> Result<Vec<String>, BrokerError> {
+) -> Result<Vec<Arc<str>>, BrokerError> {
     #[derive(Deserialize)]
     struct Names {
         streams: Option<Vec<String>>,
@@ -127,7 +203,8 @@ async fn overlapping_streams(
     match broker.ask::<Names>("STREAM.NAMES", question.into()).await? {
         Ok(names) => {
             let own = [name.retry_stream(), name.dead_letter_stream()];
-            Ok(names.streams.unwrap_or_default().into_iter().filter(|s| !own.contains(s)).collect())
+            let others = names.streams.unwrap_or_default().into_iter().filter(|s| !own.contains(s));
+            Ok(others.map(Arc::from).collect())
         }
         Err(error) => Err(BrokerError::Refused(error.to_string())),
     }
@@ -156,12 +233,8 @@ async fn extend_stream(
             Ok(1)
         }
         Some(info) if info.config.metadata.get(MADE_BY).map(String::as_str) == Some(name.as_str()) => {
-            let held = info.config.subjects.iter().filter_map(|subject| Pattern::new(subject).ok());
-            let all: Vec<_> = held.chain(patterns.iter().cloned()).collect();
-            let subjects = disjoint(&all).iter().map(ToString::to_string).collect();
             let first_new = info.state.last_sequence + 1;
-            let config = stream::Config { subjects, ..info.config };
-            update(broker, config).await.map_err(|error| crossing(error, &all))?;
+            add_subjects(broker, info, patterns).await?;
             tracing::info!(
                 stream = settings.name,
                 subjects = joined(patterns),
@@ -178,30 +251,32 @@ async fn extend_stream(
     }
 }
 
-/// Warns where a stream forgets messages sooner than a target may need to get them: they would be lost without a
-/// trace.
-///
-/// # Errors
-/// The broker refuses, or does not answer.
-pub async fn warn_of_limits(broker: &Broker, stream: &str, target: &Target) -> Result<(), BrokerError> {
-    let Some(info) = find(broker, stream).await? else { return Ok(()) };
-    let config = info.config;
-    if !config.max_age.is_zero() && config.max_age < target.retry.max_age {
-        tracing::warn!(
-            target = %target.name, stream, max_age = %humantime::format_duration(config.max_age),
-            "the stream drops messages by max_age sooner than the target's retries would give up: what a target \
-             that is down has not been sent by then is lost"
-        );
+/// An update replaces all subjects, and another replica may add others at this moment: whoever wrote last has taken away
+/// what the other one added. So what was written is looked at once more after a while, and written again if need be.
+async fn add_subjects(
+    broker: &Broker,
+    mut info: stream::Info,
+    patterns: &[Pattern],
+) -> Result<(), BrokerError> {
+    for _ in 0..ADDS_MAX {
+        let held = info.config.subjects.iter().filter_map(|subject| Pattern::new(subject).ok());
+        let all: Vec<_> = held.chain(patterns.iter().cloned()).collect();
+        let subjects: Vec<String> = disjoint(&all).iter().map(ToString::to_string).collect();
+        if subjects == info.config.subjects {
+            return Ok(());
+        }
+        let name = info.config.name.clone();
+        let config = stream::Config { subjects, ..info.config };
+        update(broker, config).await.map_err(|error| crossing(error, &all))?;
+        sleep(LOOK_AGAIN.mul_f64(1.0 + fastrand::f64())).await;
+        info = find(broker, &name).await?.ok_or(BrokerError::NoStream(name))?;
+        let held: PatternSet =
+            info.config.subjects.iter().filter_map(|subject| Pattern::new(subject).ok()).collect();
+        if patterns.iter().all(|pattern| held.contains(pattern)) {
+            return Ok(());
+        }
     }
-    let bounded = config.max_bytes > 0 || config.max_messages > 0 || config.max_messages_per_subject > 0;
-    if bounded && config.discard == DiscardPolicy::Old {
-        tracing::warn!(
-            target = %target.name, stream, max_bytes = config.max_bytes, max_messages = config.max_messages,
-            max_messages_per_subject = config.max_messages_per_subject,
-            "the stream drops its oldest messages when it is full, also ones that the target was not sent yet"
-        );
-    }
-    Ok(())
+    Err(BrokerError::Refused(format!("somebody takes {} out of the stream again", joined(patterns))))
 }
 
 /// Names the subjects that cross each other where that is why the server refuses a stream: it would have to hold

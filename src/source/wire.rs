@@ -63,11 +63,12 @@ pub(super) fn stored_message(message: async_nats::Message, stream: &Arc<str>, in
 
 /// A message that no stream holds.
 pub(super) fn passing_message(message: async_nats::Message, id: String, now: SystemTime) -> Message {
+    let reply = message.reply.map(|reply| reply.as_str().into());
     Message {
         subject: message.subject.into_string(),
         payload: message.payload,
         headers: message.headers.map(headers).unwrap_or_default(),
-        origin: Origin::Passing { id },
+        origin: Origin::Passing { id, reply },
         published: now,
     }
 }

@@ -113,7 +113,9 @@ async fn help_and_version_are_there_and_wrong_usage_is_exit_code_2() {
     assert_eq!(version.stdout.trim(), format!("natshook {}", env!("CARGO_PKG_VERSION")));
     let help = natshook(&["--help"]).await;
     assert_eq!(help.code, 0);
-    for command in ["run", "check", "schema", "publish", "send", "dev", "completions"] {
+    for command in
+        ["run", "check", "schema", "publish", "send", "dev", "dead-letters", "replay", "completions"]
+    {
         assert!(help.stdout.contains(command), "{command}:\n{}", help.stdout);
     }
     for wrong in [&["rnu"][..], &["run", "--no-such-flag"], &["publish"], &[]] {

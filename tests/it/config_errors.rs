@@ -306,3 +306,55 @@ async fn run_refuses_what_check_refuses() {
     let mut connector = Connector::spawn(&config, &[]);
     assert_eq!(connector.wait_for_exit(secs(5)).await.code(), Some(78));
 }
+
+#[tokio::test]
+async fn events_handshakes_and_replies_that_make_no_sense_are_refused() {
+    let cases: Vec<(String, Vec<&str>)> = [
+        (
+            "format = \"cloudevents\"",
+            vec!["targets[0]", "format", "cloudevents-binary", "cloudevents-structured"],
+        ),
+        ("cloudevents = { type = \"a\" }", vec!["cloudevents", "needs format"]),
+        (
+            "format = \"cloudevents-binary\"\ncloudevents = { type = \"{{ sbject }}\" }",
+            vec!["cloudevents.type", "unknown name \"sbject\""],
+        ),
+        (
+            "format = \"cloudevents-binary\"\ncloudevents = { source = \"\" }",
+            vec!["cloudevents.source", "is empty"],
+        ),
+        (
+            "format = \"cloudevents-binary\"\ncloudevents = { id = \"a\" }",
+            vec!["cloudevents.id", "unknown key"],
+        ),
+        (
+            "format = \"cloudevents-structured\"\nheaders = { \"Content-Type\" = \"text/plain\" }",
+            vec!["headers", "sets Content-Type"],
+        ),
+        ("handshake = \"yes\"", vec!["handshake", "true, false, or a table"]),
+        ("handshake = { origin = \"https://a.example\" }", vec!["handshake.origin", "expected a DNS name"]),
+        ("handshake = { orign = \"a.example\" }", vec!["handshake.orign", "did you mean \"origin\""]),
+        ("reply = {}", vec!["reply.subject", "is missing"]),
+        ("reply = { subject = \"answers.*\" }", vec!["reply.subject", "wildcards"]),
+        ("reply = { subject = \"answers.{{ target }}\" }", vec!["reply.subject", "subject"]),
+        (
+            "reply = { subject = \"{{ subject }}\" }",
+            vec!["reply.subject", "a delivery would cause the next one"],
+        ),
+        ("reply = { subject = \"natshook.retry.b\" }", vec!["reply.subject", "it is natshook's own"]),
+        ("reply = { subject = \"$JS.API.INFO\" }", vec!["reply.subject", "it is the server's"]),
+        ("reply = { subject = \"b\", on = \"always\" }", vec!["reply.on", "\"delivered\" or \"answered\""]),
+        (
+            "reply = { subject = \"b\", max_body_bytes = \"2MiB\" }",
+            vec!["reply.max_body_bytes", "0 to 1048576"],
+        ),
+        (
+            "reply = { subject = \"b\", headers = [\"Nats-Rollup\"] }",
+            vec!["reply.headers", "steer the broker"],
+        ),
+    ]
+    .map(|(line, words)| (target_with(line), words))
+    .into();
+    let cases: Vec<(&str, &[&str])> = cases.iter().map(|(text, words)| (text.as_str(), &words[..])).collect();
+    each_is_refused(&cases).await;
+}

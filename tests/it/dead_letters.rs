@@ -158,7 +158,7 @@ async fn a_full_dead_letter_stream_holds_the_message_back_until_there_is_room() 
 }
 
 /// Users `app` (natshook) and `test`; `app` may not publish to `denied`.
-fn users(denied: &str) -> String {
+pub(crate) fn users(denied: &str) -> String {
     format!(
         "authorization {{ users: [\n {{ user: app, password: pw, permissions: {{ publish: {{ allow: \">\", deny: {denied:?} }}, subscribe: \">\" }} }}\n \
          {{ user: test, password: pw }}\n] }}"

@@ -37,16 +37,25 @@ async fn what_the_stream_drops_while_a_breaker_is_open_is_reported_with_count_an
     // The sequences 4 to 43, of which the stream keeps 34 to 43. Up to 3 may have been asked for before.
     broker.publish_numbered("a", 3..43).await;
 
-    let line = connector.wait_for_line(&["ERROR", "the stream dropped messages"]).await;
-    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
-    let number = |field: &str| line[field].as_u64().unwrap_or_else(|| panic!("{field} in {line}"));
-    let (first, last, at_most) = (number("first_sequence"), number("last_sequence"), number("at_most"));
-    assert!((4..=7).contains(&first), "{line}");
-    assert_eq!((last, at_most), (33, 34 - first), "{line}");
-    assert_eq!(lost(&connector).await, at_most);
-    // Everything else is delivered.
-    until("the rest is delivered", secs(20), async || receiver.count("/hook") as u64 == 3 + 43 - at_most)
+    // A slow machine may still be publishing when the probe is made: then the gap is reported in parts, 15 s apart.
+    let delivered = || receiver.count("/hook") as u64 - 3;
+    until("all are delivered or reported", secs(40), async || delivered() + lost(&connector).await == 43)
         .await;
+    connector.wait_for_line(&["the stream dropped messages", "\"last_sequence\":33"]).await;
+    let reports: Vec<serde_json::Value> = connector
+        .output()
+        .lines()
+        .filter(|line| line.contains("ERROR") && line.contains("the stream dropped messages"))
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let numbers = |field: &str| reports.iter().map(|line| line[field].as_u64().unwrap()).collect::<Vec<_>>();
+    let (firsts, lasts, counts) = (numbers("first_sequence"), numbers("last_sequence"), numbers("at_most"));
+    assert!((4..=7).contains(&firsts[0]), "{reports:?}");
+    assert_eq!(lasts.last(), Some(&33), "{reports:?}");
+    assert_eq!(counts.iter().sum::<u64>(), lost(&connector).await, "{reports:?}");
+    for ((first, last), count) in firsts.iter().zip(&lasts).zip(&counts) {
+        assert_eq!(*count, last - first + 1, "{reports:?}");
+    }
 }
 
 #[tokio::test]

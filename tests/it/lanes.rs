@@ -83,7 +83,14 @@ async fn retries_and_fresh_messages_leave_each_other_their_share_of_a_lane() {
     let last_fresh = seen.iter().filter(|r| !is_retry(r)).map(|r| r.at).max().unwrap();
     let among_fresh = seen.iter().filter(|r| is_retry(r) && r.at + long < last_fresh);
     assert!(among_fresh.clone().count() >= 6, "fresh messages do not starve retries");
-    assert!(most_together(among_fresh, millis(250)) <= 2, "retries take a fifth of ten at most");
+    // Two of ten while fresh messages use the rest (`lane::permits` has the rule). Where several fresh attempts end
+    // together, as these do that began together, their places are free until the next messages have come, and retries
+    // may use those too; but never the last two, so that fresh messages go on.
+    assert!(most_together(among_fresh.clone(), millis(250)) <= 8, "the last fifth is for fresh messages");
+    let (first, last) = (among_fresh.clone().map(|r| r.at).min(), among_fresh.map(|r| r.at).max());
+    let fresh_meanwhile =
+        seen.iter().filter(|r| !is_retry(r) && Some(r.at) > first && Some(r.at) < last).count();
+    assert!(fresh_meanwhile > 0, "retries do not starve fresh messages: {fresh_meanwhile}");
     assert_eq!(broker.count(DEAD_LETTERS).await, 0);
 }
 

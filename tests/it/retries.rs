@@ -261,6 +261,10 @@ async fn a_stranger_on_the_retry_subject_does_no_harm() {
     // What could not be read is kept for people to see.
     let kept: Vec<_> = broker.stored(DEAD_LETTERS).await;
     assert!(kept.iter().any(|letter| &letter.payload[..] == b"no such target"), "{kept:?}");
+    // And counted, without the names that a stranger chose.
+    let (_, metrics) = connector.get("/metrics").await;
+    let counted = "natshook_dead_letters_total{target=\"\",reason=\"unreadable\"} 3\n";
+    assert!(metrics.contains(counted) && !metrics.contains("nobody"), "{metrics}");
 }
 
 #[tokio::test]

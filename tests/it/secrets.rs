@@ -14,6 +14,12 @@ const BASIC: &str = "basic-passw0rd-4713";
 const API_KEY: &str = "api-key-4714";
 const IN_URL: &str = "url-query-4715";
 const USER_INFO: &str = "url-user-4716";
+const CLIENT_SECRET: &str = "client-secret-4719";
+const ACCESS_TOKEN: &str = "access-token-4720";
+const AWS_KEY: &str = "aws-secret-key-4721";
+const AWS_SESSION: &str = "aws-session-4722";
+/// Base64 of 32 bytes.
+const SHARED: &str = "shared0key04723000000000000000000000000000g=";
 
 fn signing() -> String {
     format!("whsec_{}", STANDARD.encode(b"signing-secret-4717-4717"))
@@ -24,7 +30,13 @@ fn secrets() -> Vec<String> {
     let basic = STANDARD.encode(format!("user:{BASIC}"));
     let plain = [PASSWORD, BEARER, BASIC, API_KEY, IN_URL, USER_INFO, "signing-secret-4717", "payload-4718"];
     let mut all: Vec<_> = plain.map(str::to_owned).into();
-    all.extend([basic, signing(), STANDARD.encode(b"signing-secret-4717-4717")]);
+    all.extend([CLIENT_SECRET, ACCESS_TOKEN, AWS_KEY, AWS_SESSION, SHARED].map(str::to_owned));
+    all.extend([
+        STANDARD.encode(format!("natshook:{CLIENT_SECRET}")),
+        basic,
+        signing(),
+        STANDARD.encode(b"signing-secret-4717-4717"),
+    ]);
     all
 }
 
@@ -59,6 +71,50 @@ fn config(broker: &Broker, receiver: &Receiver) -> Config {
         .target("tls", "a", &https, once)
         .target("hangs", "a", &url("/hangs"), once)
         .target("signed", "a", &url("/signed"), &format!("signing = {{ secrets = [{sign:?}] }}\n{once}"))
+        .target(
+            "oauth2",
+            "a",
+            &url("/401"),
+            &format!(
+                "auth = {{ oauth2 = {{ token_url = {:?}, client_id = \"natshook\", client_secret = {CLIENT_SECRET:?} }} }}\n{once}",
+                receiver.url("/token")
+            ),
+        )
+        .target(
+            "no-token",
+            "a",
+            &url("/401"),
+            &format!(
+                "auth = {{ oauth2 = {{ token_url = {:?}, client_id = \"other\", client_secret = {CLIENT_SECRET:?}, \
+                 client_auth = \"body\" }} }}\n{once}",
+                receiver.url("/no-token")
+            ),
+        )
+        .target(
+            "sigv4",
+            "a",
+            &url("/401"),
+            &format!(
+                "auth = {{ sigv4 = {{ access_key_id = \"AKID\", secret_access_key = {AWS_KEY:?}, session_token = {AWS_SESSION:?}, \
+                 region = \"eu-central-1\", service = \"execute-api\" }} }}\n{once}"
+            ),
+        )
+        .target(
+            "messages",
+            "a",
+            &url("/401"),
+            &format!(
+                "signing = {{ message_signatures = {{ algorithm = \"hmac-sha256\", key = {SHARED:?}, key_id = \"k\" }} }}\n{once}"
+            ),
+        )
+}
+
+/// What the token endpoints of the config answer; one of them echoes the secret.
+fn script_tokens(receiver: &Receiver) {
+    let token = format!(r#"{{"access_token":"{ACCESS_TOKEN}","token_type":"Bearer","expires_in":1}}"#);
+    receiver.always("/token", Answer::ok().body(token));
+    let echo = format!(r#"{{"error":"invalid_client","error_description":"{CLIENT_SECRET} is wrong"}}"#);
+    receiver.always("/no-token", Answer::status(401).body(echo));
 }
 
 async fn broker() -> Broker {
@@ -77,14 +133,26 @@ async fn no_output_holds_a_secret_whatever_goes_wrong() {
     receiver.always(&path("401"), Answer::status(401));
     receiver.always(&path("hangs"), Answer::fault(Fault::NeverAnswer));
     receiver.always(&path("signed"), Answer::fault(Fault::Garbage));
+    script_tokens(&receiver);
     let mut connector = Connector::start_with(&config(&broker, &receiver), &[("RUST_LOG", "trace")]).await;
 
     broker.publish("a", "payload-4718").await;
 
-    let dead = broker.wait_for_dead_letters(6).await;
-    for admin in ["/metrics", "/readyz", "/healthz", "/"] {
+    let dead = broker.wait_for_dead_letters(10).await;
+    for admin in ["/metrics", "/readyz", "/healthz", "/", "/dead-letters", "/dead-letters/replay", "/login"] {
         assert_silent(&connector.get(admin).await.1, admin);
     }
+    let names =
+        ["bearer", "basic", "key", "tls", "hangs", "signed", "oauth2", "no-token", "sigv4", "messages"];
+    for target in names {
+        let (status, page) = connector.get(&format!("/targets/{target}")).await;
+        assert!(status == 200 && page.contains("Recent failures"), "{page}");
+        assert_silent(&page, target);
+    }
+    // Its page shows a dead letter's body, which is for whoever may come in, and nothing else of that list.
+    let (status, page) = connector.get("/dead-letters/1").await;
+    assert!(status == 200 && page.contains("payload-4718"), "{page}");
+    assert_silent(&page.replace("payload-4718", ""), "the page of a dead letter");
     connector.stop().await;
     let own = connector.output();
     assert!(own.contains("\"target\":\"bearer\"") && own.lines().count() > 10, "there is output to look at");
@@ -116,7 +184,17 @@ async fn no_command_prints_a_secret() {
     let broker = broker().await;
     let receiver = Receiver::start().await;
     let config = config(&broker, &receiver);
-    for args in [&["check"][..], &["check", "--connect"], &["send", "bearer"], &["send", "key"]] {
+    script_tokens(&receiver);
+    for args in [
+        &["check"][..],
+        &["check", "--connect"],
+        &["send", "bearer"],
+        &["send", "key"],
+        &["send", "oauth2"],
+        &["send", "no-token"],
+        &["send", "sigv4"],
+        &["send", "messages"],
+    ] {
         let finished = natshook_with(&config, args).await;
         assert!(!finished.all().is_empty(), "{args:?}");
         assert_silent(&finished.all(), &format!("{args:?}"));

@@ -14,6 +14,7 @@ use crate::support::certs::Certs;
 use crate::support::connector::natshook_in;
 use crate::support::faults::Fault;
 use crate::support::h2::H2;
+use crate::support::http::request;
 use crate::support::peer::Peer;
 use crate::support::{Answer, Broker, Config, Connector, Receiver, free_port, secs, until};
 
@@ -86,6 +87,8 @@ impl<'a> Given<'a> {
     }
 }
 
+const ADMIN_TOKEN: &str = "admin-t0ken-4806-4806";
+
 const TARGETS: [&str; 7] = ["bearer", "basic", "header", "hmac", "ed25519", "both", "http2"];
 
 /// A target for each kind of secret, each failing in another way.
@@ -101,12 +104,17 @@ fn config(broker: &Broker, receiver: &Receiver, http2: &Peer, given: &mut Given<
     let header = given.give("header", "api-key-4805");
     let hmac = given.give("hmac", &format!("whsec_{}", seed(48)));
     let ed25519 = given.give("ed25519", &format!("whsk_{}", seed(49)));
+    let otlp = given.give("otlp", "otlp-key-4806");
+    let collector = format!("http://127.0.0.1:{}/?key={key}", free_port());
     receiver.always(&format!("/echo?key={key}"), Answer::status(500).body("bearer-t0ken-4803"));
     receiver.always(&format!("/hangs?key={key}"), Answer::fault(Fault::NeverAnswer));
     receiver.always(&format!("/garbage?key={key}"), Answer::fault(Fault::Garbage));
     let both = format!("auth = {{ bearer = {bearer} }}\nsigning = {{ secrets = [{hmac}, {ed25519}] }}");
+    let token = given.give("admin", ADMIN_TOKEN);
     Config::on(broker)
+        .admin(&format!("token = {token}"))
         .nats(&format!("user = \"app\"\npassword = {password}"))
+        .and(&format!("[telemetry]\notlp_endpoint = {collector:?}\notlp_headers = {{ x-key = {otlp} }}"))
         .and("[defaults]\ntimeout = \"1s\"\nretry = { delays = [\"3s\"], jitter = 0 }")
         .target("bearer", "a", &url("/hangs"), &format!("auth = {{ bearer = {bearer} }}"))
         .target(
@@ -166,9 +174,7 @@ async fn nothing_shows(way: Way) {
     for letter in broker.wait_for_dead_letters(TARGETS.len() as u64).await {
         given.assert_hidden(&format!("{letter:?}"), DEAD_LETTERS);
     }
-    for page in ["/", "/metrics", "/readyz", "/healthz", "/targets"] {
-        given.assert_hidden(&connector.get(page).await.1, page);
-    }
+    no_page_shows_one(&connector, &given).await;
     connector.stop().await;
     assert!(connector.output().lines().count() > 100, "the log is at trace level");
     given.assert_hidden(&connector.output(), "the log");
@@ -188,6 +194,26 @@ async fn nothing_shows(way: Way) {
     drop(broker);
     given.run(&config, &["check", "--connect"]).await;
     given.run(&config, &["publish", "a", "x"]).await;
+}
+
+/// Asks for every page as somebody who knows the token, and as somebody who knows another.
+async fn no_page_shows_one(connector: &Connector, given: &Given<'_>) {
+    let pages = ["/", "/metrics", "/readyz", "/healthz", "/dead-letters", "/dead-letters/1", "/login"];
+    let mut asked: Vec<_> = pages.map(|page| ("GET", page.to_owned())).into();
+    for target in TARGETS {
+        asked.extend([("GET", format!("/targets/{target}")), ("POST", format!("/targets/{target}/test"))]);
+    }
+    let token = format!("Bearer {ADMIN_TOKEN}");
+    for (method, path) in asked {
+        let headers = [("Authorization", token.as_str())];
+        let answer = request(connector.admin_port, method, &path, &headers, b"").await.unwrap();
+        assert!(answer.status() < 400, "{path}: {}", answer.first_line);
+        given.assert_hidden(&format!("{answer:?}{}", String::from_utf8_lossy(&answer.body)), &path);
+    }
+    let wrong = [("Authorization", "Bearer admin-t0ken-480")];
+    let answer = request(connector.admin_port, "GET", "/", &wrong, b"").await.unwrap();
+    assert_eq!(answer.status(), 401);
+    given.assert_hidden(&format!("{answer:?}"), "a refusal");
 }
 
 #[tokio::test]

@@ -59,6 +59,44 @@ impl Pairs {
     }
 }
 
+/// The runs of several cases, a column for each.
+pub(crate) struct Columns {
+    rows: &'static [Row],
+    titles: Vec<String>,
+    runs: Vec<Vec<Vec<f64>>>,
+}
+
+impl Columns {
+    pub(crate) fn new(rows: &'static [Row], titles: Vec<String>) -> Self {
+        let runs = vec![Vec::new(); titles.len()];
+        Self { rows, titles, runs }
+    }
+
+    /// `figures` has one value for each row, NaN where there is none.
+    pub(crate) fn add(&mut self, column: usize, figures: Vec<f64>) {
+        self.runs[column].push(figures);
+    }
+
+    /// Median (min to max) in each cell.
+    pub(crate) fn table(&self) -> String {
+        let mut table = format!(
+            "| median (min to max) | {} | wanted |\n|---{}|---|\n",
+            self.titles.join(" | "),
+            "|---".repeat(self.titles.len())
+        );
+        for (number, row) in self.rows.iter().enumerate() {
+            let cell = |runs: &Vec<Vec<f64>>| {
+                let values = runs.iter().map(|run| run[number]).filter(|value| !value.is_nan());
+                spread(values.collect(), row.decimals)
+            };
+            let cells: Vec<String> = self.runs.iter().map(cell).collect();
+            // Writing to a String cannot fail.
+            let _ = writeln!(table, "| {} | {} | {} |", row.name, cells.join(" | "), row.wanted);
+        }
+        table
+    }
+}
+
 /// Median (min to max).
 pub(crate) fn spread(values: Vec<f64>, decimals: usize) -> String {
     let (min, max) = values.iter().fold((f64::MAX, f64::MIN), |(min, max), v| (v.min(min), v.max(max)));
@@ -88,6 +126,15 @@ mod tests {
         assert_eq!(spread(vec![3.0, 1.0, 2.0], 0), "2 (1 to 3)");
         assert_eq!(spread(vec![4.0, 1.0], 1), "2.5 (1.0 to 4.0)");
         assert_eq!(spread(Vec::new(), 1), "");
+    }
+
+    #[test]
+    fn a_case_without_a_figure_has_an_empty_cell() {
+        const ROWS: &[Row] = &[Row { name: "figure", decimals: 0, wanted: "< 9" }];
+        let mut columns = Columns::new(ROWS, vec!["one".into(), "two".into()]);
+        columns.add(0, vec![f64::NAN]);
+        columns.add(1, vec![5.0]);
+        assert!(columns.table().ends_with("| figure |  | 5 (5 to 5) | < 9 |\n"), "{}", columns.table());
     }
 
     #[test]

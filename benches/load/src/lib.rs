@@ -6,7 +6,16 @@
 
 pub mod payload;
 
+use std::net::Ipv4Addr;
+
 use serde::{Deserialize, Serialize};
+
+/// The loopback address of the receiver's host `number`, of 62,500 at most; all have the receiver's port.
+#[must_use]
+pub fn host(number: usize) -> Ipv4Addr {
+    let part = |number: usize| u8::try_from(number % 250).unwrap_or(0) + 1;
+    Ipv4Addr::new(127, 1, part(number / 250), part(number))
+}
 
 /// What the receiver has seen so far, as it answers `GET /stats`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

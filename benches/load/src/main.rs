@@ -8,6 +8,7 @@ mod isolation;
 mod latency;
 mod process;
 mod rig;
+mod scale;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -37,6 +38,8 @@ enum What {
     Latency(Latency),
     /// Nine healthy targets with and without a sick tenth: latency and throughput of the nine
     Isolation(Isolation),
+    /// 1, 100 and 1,000 targets, and 2 and 4 replicas: start, memory and CPU when idle, CPU of a delivery
+    Scale(scale::Plan),
     /// Backlog, memory and latency
     All(Backlog),
 }
@@ -135,6 +138,7 @@ async fn run(cli: &Cli) -> anyhow::Result<()> {
         What::Memory(args) => measure_memory(&rig, args).await,
         What::Latency(args) => compare_latency(&rig, args).await,
         What::Isolation(args) => measure_isolation(&rig, args).await,
+        What::Scale(plan) => measure_scale(&rig, plan).await,
         What::All(args) => {
             compare_backlog(&rig, args).await?;
             measure_memory(&rig, &MEMORY).await?;
@@ -174,6 +178,16 @@ async fn measure_isolation(rig: &Rig, args: &Isolation) -> anyhow::Result<()> {
         "{}",
         isolation::table(rig, &isolation::Plan { rate, seconds, messages, runs, sickness }).await?
     );
+    Ok(())
+}
+
+async fn measure_scale(rig: &Rig, plan: &scale::Plan) -> anyhow::Result<()> {
+    println!(
+        "\nScale: {} rounds. Idle: over {} s, all cases at the same time. Trickle: {} messages a second for {} s, to the \
+         targets in turn. Rush: {} messages as fast as they can be published. CPU is that of all replicas together.\n",
+        plan.rounds, plan.idle, plan.rate, plan.seconds, plan.messages
+    );
+    println!("{}", scale::table(rig, plan).await?);
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! What the kernel knows of a process: CPU time used, and the most memory it ever held.
+//! What the kernel knows of a process: CPU time used, the memory it holds, and the most that it ever held.
 
 use std::fs;
 
@@ -18,11 +18,20 @@ pub(crate) fn cpu_us(pid: u32) -> anyhow::Result<u64> {
     Ok((user + system) * 1_000_000 / TICKS_PER_SECOND)
 }
 
-/// The peak of the resident set (VmHWM), in bytes.
+/// The peak of the resident set, in bytes.
 pub(crate) fn peak_memory(pid: u32) -> anyhow::Result<u64> {
+    status(pid, "VmHWM:")
+}
+
+/// The resident set, in bytes.
+pub(crate) fn memory(pid: u32) -> anyhow::Result<u64> {
+    status(pid, "VmRSS:")
+}
+
+fn status(pid: u32, key: &str) -> anyhow::Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).context("the process has ended")?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).context("no VmHWM")?;
-    let kib: u64 = line.trim().trim_end_matches(" kB").parse().context("unreadable VmHWM")?;
+    let line = status.lines().find_map(|line| line.strip_prefix(key)).context("no such line")?;
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse().context("unreadable memory")?;
     Ok(kib * 1024)
 }
 

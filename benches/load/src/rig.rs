@@ -22,6 +22,8 @@ pub(crate) const STREAM: &str = "EVENTS";
 pub(crate) const SUBJECT: &str = "bench.events";
 const READY: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(5);
+/// What a thousand targets may take to be ready before something must be wrong.
+const READY_MANY: Duration = Duration::from_secs(120);
 
 /// The two that are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -85,15 +87,20 @@ impl Rig {
 
     /// A fresh broker with an empty stream, and a fresh receiver.
     pub(crate) async fn start(&self) -> anyhow::Result<Stage> {
+        let stage = self.start_empty(0).await?;
+        let config =
+            stream::Config { name: STREAM.into(), subjects: vec![SUBJECT.into()], ..Default::default() };
+        stage.jetstream.create_stream(config).await.context("creating the stream")?;
+        Ok(stage)
+    }
+
+    /// A fresh broker without any stream, and a fresh receiver with so many further hosts.
+    pub(crate) async fn start_empty(&self, hosts: usize) -> anyhow::Result<Stage> {
         let folder = TempDir::new_in(&self.place.store)?;
         let (nats, nats_url) = self.start_nats(folder.path())?;
         let client = connect(&nats_url).await.context("nats-server did not come up")?;
         let jetstream = jetstream::new(client);
-        let config =
-            stream::Config { name: STREAM.into(), subjects: vec![SUBJECT.into()], ..Default::default() };
-        jetstream.create_stream(config).await.context("creating the stream")?;
-
-        let (receiver, receiver_url) = self.start_receiver().await?;
+        let (receiver, receiver_url) = self.start_receiver(hosts).await?;
         Ok(Stage { nats, nats_url, receiver, receiver_url, jetstream, http: reqwest::Client::new(), folder })
     }
 
@@ -111,8 +118,9 @@ impl Rig {
         Ok((child, format!("nats://127.0.0.1:{port}")))
     }
 
-    async fn start_receiver(&self) -> anyhow::Result<(Child, String)> {
+    async fn start_receiver(&self, hosts: usize) -> anyhow::Result<(Child, String)> {
         let mut child = Command::new(self.programs.join("receiver"))
+            .arg(hosts.to_string())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
@@ -154,15 +162,45 @@ impl Stage {
 
     /// Starts natshook with this config.
     pub(crate) fn start_natshook(&self, rig: &Rig, config: &str) -> anyhow::Result<Child> {
-        let file = self.folder.path().join("natshook.toml");
-        fs::write(&file, config)?;
+        self.write_config(config)?;
+        self.start(self.natshook(rig)).context("starting natshook")
+    }
+
+    /// The config of the replicas that are started from now on.
+    pub(crate) fn write_config(&self, config: &str) -> anyhow::Result<()> {
+        Ok(fs::write(self.config_path(), config)?)
+    }
+
+    /// Starts a replica of natshook, with its admin listener at this address.
+    pub(crate) fn start_replica(&self, rig: &Rig, admin: &str) -> anyhow::Result<Child> {
+        let mut command = self.natshook(rig);
+        command.env("NATSHOOK__ADMIN__LISTEN", admin);
+        self.start(command).context("starting a replica")
+    }
+
+    fn natshook(&self, rig: &Rig) -> Command {
         let mut command = Command::new(&rig.place.natshook);
-        command.args(["run", "--config"]).arg(file);
-        self.start(command).context("starting natshook")
+        command.args(["run", "--config"]).arg(self.config_path());
+        command
+    }
+
+    /// Waits until the replica at this address says that it is ready.
+    pub(crate) async fn until_ready(&self, admin: &str) -> anyhow::Result<()> {
+        let deadline = Instant::now() + READY_MANY;
+        loop {
+            let answer = self.http.get(format!("http://{admin}/readyz")).send().await;
+            if answer.is_ok_and(|answer| answer.status().is_success()) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!("not ready after {READY_MANY:?}; natshook said:\n{}", self.said());
+            }
+            sleep(POLL).await;
+        }
     }
 
     fn start(&self, mut command: Command) -> anyhow::Result<Child> {
-        let log = File::create(self.log_path())?;
+        let log = File::options().create(true).append(true).open(self.log_path())?;
         let command = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).kill_on_drop(true);
         Ok(command.spawn()?)
     }
@@ -189,6 +227,11 @@ signing = {{ secrets = ["whsec_bG9hZC1iZW5jaC1sb2FkLWJlbmNoLWxvYWQtYmVuY2g="] }}
 "#,
             self.nats_url
         )
+    }
+
+    /// The port that all of the receiver's hosts have.
+    pub(crate) fn receiver_port(&self) -> &str {
+        self.receiver_url.trim_end_matches('/').rsplit(':').next().unwrap_or_default()
     }
 
     /// What the receiver has seen; latencies only with `skip` above zero.
@@ -261,6 +304,10 @@ signing = {{ secrets = ["whsec_bG9hZC1iZW5jaC1sb2FkLWJlbmNoLWxvYWQtYmVuY2g="] }}
             child.kill().await.context("ending a process of the run")?;
         }
         Ok(())
+    }
+
+    fn config_path(&self) -> PathBuf {
+        self.folder.path().join("natshook.toml")
     }
 
     fn log_path(&self) -> PathBuf {

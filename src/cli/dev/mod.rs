@@ -1,10 +1,8 @@
 //! `natshook dev`: broker, connector and inbox in one process, for somebody who sees natshook for the first time.
-//! `broker` finds or starts the nats-server, `inbox` receives, `paint` is how things are printed. Nothing of this
-//! takes part in `natshook run`.
+//! `broker` finds or starts the nats-server. Nothing of this takes
+//! part in `natshook run`.
 
 mod broker;
-mod inbox;
-mod paint;
 
 use std::{
     env,
@@ -12,6 +10,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
     pin::pin,
+    time::Duration,
 };
 
 use clap::Args;
@@ -19,13 +18,14 @@ use tokio::task::{self, AbortHandle};
 
 pub(super) use broker::BrokerStartError;
 
-use self::{
-    broker::{Quit, Server},
+use self::broker::{Quit, Server};
+use super::{
+    Failure, Global, inbox,
     paint::{Paint, body, clock, harmless},
+    print, process,
 };
-use super::{Failure, Global, print, process};
 use crate::{
-    config::Config,
+    config::{Config, Connection},
     connector,
     message::Message,
     source::{self, Watch},
@@ -75,7 +75,8 @@ impl Dev {
                 stage = self.start(global, &quit) => stage?,
                 () = &mut shutdown => return Ok(()),
             };
-            let end = connector::run(stage.config, shutdown).await;
+            let end =
+                connector::run(stage.config, process::hangups().map_err(Failure::Runtime)?, shutdown).await;
             // Before the broker goes, or its connection would mourn it.
             stage.watching.abort();
             task::yield_now().await;
@@ -89,22 +90,29 @@ impl Dev {
     /// Starts the inbox, the broker, and the look at dead letters; prints what there is and what to do.
     async fn start(&self, global: &Global, quit: &Quit) -> Result<Stage, Failure> {
         let paint = Paint::for_stdout();
-        let listener = inbox::listen(INBOX).await.map_err(Failure::Inbox)?;
+        let listener = inbox::listen_near(INBOX).await.map_err(Failure::Inbox)?;
         let inbox = listener.local_addr().map_err(Failure::Inbox)?;
         let mut config = load(global, inbox)?;
-        inbox::serve(listener, &config, paint);
+        receive(listener, config.targets().cloned().collect(), paint);
         if TcpListener::bind(config.admin.listen).is_err() {
             config.admin.listen.set_port(0);
         }
-        let (host, port) = place(&config);
-        let server = broker::ensure(&host, port, &self.store, quit).await?;
-        print(&self.introduce(&config, server.as_ref(), inbox, paint))?;
-        let watching = watch_dead_letters(&config, paint).await?;
+        let place = place(only(&config)?);
+        let server = broker::ensure(&place.0, place.1, &self.store, quit).await?;
+        print(&self.introduce(&config, &place, server.as_ref(), inbox, paint))?;
+        let watching = watch_dead_letters(only(&config)?, paint).await?;
         Ok(Stage { config, server, watching })
     }
 
-    fn introduce(&self, config: &Config, server: Option<&Server>, inbox: SocketAddr, paint: Paint) -> String {
-        let (host, port) = place(config);
+    fn introduce(
+        &self,
+        config: &Config,
+        place: &(String, u16),
+        server: Option<&Server>,
+        inbox: SocketAddr,
+        paint: Paint,
+    ) -> String {
+        let (host, port) = place;
         let mut text = String::new();
         let _ = match server {
             Some(server) => writeln!(
@@ -117,17 +125,31 @@ impl Dev {
         };
         let taken = if inbox == INBOX { "" } else { " (9900 is taken)" };
         let _ = writeln!(text, "inbox    http://{inbox}{taken}; every webhook that arrives is printed below");
-        for target in &config.targets {
+        // A free port that is taken instead of 8822 is known only once it is taken: the log names it.
+        if config.admin.listen.port() != 0 {
+            let _ = writeln!(text, "page     http://{}/ shows how it goes", config.admin.listen);
+        }
+        for target in config.targets() {
             let subjects: Vec<&str> = target.subjects.iter().map(|subject| subject.as_str()).collect();
             let _ = writeln!(text, "target   {}: {} → {}", target.name, subjects.join(", "), target.url);
         }
         let _ = writeln!(text, "\nIn another terminal, try:\n");
-        for line in examples(config) {
+        for line in examples(config, place) {
             let _ = writeln!(text, "  {}", paint.bold(&line));
         }
         let _ = writeln!(text, "\nCtrl-C ends it.\n");
         text
     }
+}
+
+/// Prints what arrives, until the process ends.
+fn receive(listener: tokio::net::TcpListener, targets: Vec<Target>, paint: Paint) {
+    tokio::spawn(async move {
+        if let Err(error) = inbox::serve(listener, &targets, inbox::Form::Lines(paint), Duration::ZERO).await
+        {
+            tracing::error!(%error, "the inbox ended");
+        }
+    });
 }
 
 /// The config of `--config`, or the one for a newcomer with the inbox where it is.
@@ -139,19 +161,29 @@ fn load(global: &Global, inbox: SocketAddr) -> Result<Config, Failure> {
     Ok(Config::from_toml(&text, "config/dev.toml")?)
 }
 
+/// The connection to the broker that is started here.
+fn only(config: &Config) -> Result<&Connection, Failure> {
+    match config.connections.as_slice() {
+        [only] => Ok(only),
+        _ => Err(Failure::Usage(
+            "natshook dev starts one broker, and this config has several [[connections]]".to_owned(),
+        )),
+    }
+}
+
 /// Host and port of the broker.
-fn place(config: &Config) -> (String, u16) {
-    let url = config.nats.servers.first().map(|server| server.expose());
+fn place(connection: &Connection) -> (String, u16) {
+    let url = connection.nats.servers.first().map(|server| server.expose());
     let host = url.and_then(url::Url::host_str).unwrap_or("127.0.0.1");
     (host.to_owned(), url.and_then(url::Url::port).unwrap_or(NATS_PORT))
 }
 
 /// A line for each literal subject, that publishes to it as this natshook was called.
-fn examples(config: &Config) -> Vec<String> {
+fn examples(config: &Config, place: &(String, u16)) -> Vec<String> {
     let program = env::args().next().filter(|program| program.contains('/'));
     let program = program.unwrap_or_else(|| "natshook".to_owned());
     let mut subjects: Vec<&str> = Vec::new();
-    for subject in config.targets.iter().flat_map(|target| &target.subjects) {
+    for subject in config.targets().flat_map(|target| &target.subjects) {
         if subject.is_literal() && !subjects.contains(&subject.as_str()) {
             subjects.push(subject.as_str());
         }
@@ -159,8 +191,8 @@ fn examples(config: &Config) -> Vec<String> {
     // What goes to several targets is the most to watch, so it comes last.
     let takes =
         |target: &Target, subject: &str| target.subjects.iter().any(|pattern| pattern.matches(subject));
-    subjects.sort_by_key(|subject| config.targets.iter().filter(|target| takes(target, subject)).count());
-    let server = server_argument(config);
+    subjects.sort_by_key(|subject| config.targets().filter(|target| takes(target, subject)).count());
+    let server = server_argument(place);
     let lines = subjects.iter().enumerate();
     lines
         .map(|(n, subject)| format!("{program} publish {subject} '{{\"number\":{}}}'{server}", n + 1))
@@ -168,21 +200,20 @@ fn examples(config: &Config) -> Vec<String> {
 }
 
 /// What the lines need where `publish` would not find the broker by itself.
-fn server_argument(config: &Config) -> String {
+fn server_argument((host, port): &(String, u16)) -> String {
     let found = Path::new(Global::DEFAULT_CONFIG).exists()
         || env::var_os("NATSHOOK_CONFIG").is_some()
         || env::var_os("NATS_URL").is_some();
-    let (host, port) = place(config);
-    if !found && host == "127.0.0.1" && port == NATS_PORT {
+    if !found && host == "127.0.0.1" && *port == NATS_PORT {
         return String::new();
     }
     format!(" --server nats://{host}:{port}")
 }
 
 /// Prints each dead letter as it is stored.
-async fn watch_dead_letters(config: &Config, paint: Paint) -> Result<AbortHandle, Failure> {
-    let broker = source::connect(&config.nats, &config.name).await?;
-    let mut watch = Watch::new(&broker, config.name.dead_letter_subject(">")).await?;
+async fn watch_dead_letters(connection: &Connection, paint: Paint) -> Result<AbortHandle, Failure> {
+    let broker = source::connect(&connection.nats, &connection.instance).await?;
+    let mut watch = Watch::new(&broker, connection.instance.dead_letter_subject(">")).await?;
     let watching = tokio::spawn(async move {
         // The connection ends with what holds it.
         let _broker = broker;
@@ -222,13 +253,13 @@ mod tests {
     #[test]
     fn the_config_for_newcomers_is_right_and_names_the_inbox() {
         let config = Config::from_toml(CONFIG, "config/dev.toml").unwrap_or_else(|error| panic!("{error}"));
-        let names: Vec<&str> = config.targets.iter().map(|target| target.name.as_str()).collect();
+        let names: Vec<&str> = config.targets().map(|target| target.name.as_str()).collect();
         assert_eq!(names, ["works", "fails-twice", "never-works"]);
         assert_eq!(CONFIG.matches(&INBOX.to_string()).count(), 3);
-        assert!(config.targets.iter().all(|target| !target.signing.is_empty()));
-        assert!(config.targets[2].retry.horizon().as_secs() <= 15);
-        assert_eq!(place(&config), ("127.0.0.1".to_owned(), 4222));
-        let lines = examples(&config);
+        assert!(config.targets().all(|target| !target.signing.is_empty()));
+        assert!(config.connections[0].targets[2].retry.horizon().as_secs() <= 15);
+        assert_eq!(place(&config.connections[0]), ("127.0.0.1".to_owned(), 4222));
+        let lines = examples(&config, &("127.0.0.1".to_owned(), NATS_PORT));
         assert_eq!(lines.len(), 4);
         assert!(lines[3].contains("publish demo.all '{\"number\":4}'"), "{lines:?}");
     }

@@ -8,10 +8,6 @@ use crate::config::{
     value::{Size, Span},
 };
 
-pub(super) const SECOND: Duration = Duration::from_secs(1);
-pub(super) const HOUR: Duration = Duration::from_secs(3600);
-pub(super) const DAY: Duration = Duration::from_secs(86_400);
-
 pub(super) fn duration(
     raw: Field<Span>,
     allowed: RangeInclusive<Duration>,

@@ -1,6 +1,6 @@
 //! What the egress guard is told: the ranges, the scheme and the ports that it lets through.
 
-use std::{net::IpAddr, ops::RangeInclusive};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
@@ -9,13 +9,10 @@ use crate::{
     config::{
         error::{Errors, KeyPath, Problem},
         field::{Field, Section},
-        raw,
+        limits, raw,
     },
     egress::{DEFAULT_PORTS, Guard},
 };
-
-/// TCP ports (RFC 9293, 3.1); 0 is nobody's.
-const PORTS: RangeInclusive<u64> = 1..=65_535;
 
 /// How many bits of a mapped address stand before the IPv4 address (RFC 4291, 2.5.5.2).
 const MAPPED_BITS: u8 = 96;
@@ -55,7 +52,7 @@ fn ports(raw: Field<Vec<Field<u64>>>, path: &KeyPath, errors: &mut Errors) -> Op
     let port = |(index, field): (usize, Field<u64>)| {
         let path = path.index(index);
         let found = field.require(&path, errors)?;
-        u16::try_from(within(found, PORTS, &path, errors)?).ok()
+        u16::try_from(within(found, limits::PORT, &path, errors)?).ok()
     };
     Some(list.into_iter().enumerate().filter_map(port).collect())
 }

@@ -2,36 +2,41 @@
 //! in the place of what is wrong, so that no error hides another. Files and environment variables are read here
 //! only for the secrets that the config names; nothing is sent anywhere.
 
+mod answers;
+mod auth;
+mod batch;
 mod bounds;
+mod connection;
 mod egress;
+mod format;
 mod http;
 mod nats;
 mod policy;
+mod registry;
 mod retry;
+mod service;
+mod shape;
+mod signing;
 mod target;
+mod tls;
 
-use std::time::Duration;
+use std::net::SocketAddr;
 
 use serde_json::Value;
 
 use super::{
-    checked::{Admin, Config, InstanceName, Shutdown, SourceKind, Storage, Stream},
+    checked::{Config, InstanceName, Shutdown},
+    connection::Reach,
     error::{ConfigError, Errors, KeyPath, Problem},
     field::{Field, Section},
-    raw,
+    limits, raw,
     schema::find_unknown_keys,
     value::{OneOrMore, Text},
 };
-use crate::message::is_stream_name;
-use bounds::{DAY, HOUR, SECOND, bytes, count, duration};
-
-const DEFAULT_STREAM: &str = "EVENTS";
-const DEFAULT_LISTEN: &str = "127.0.0.1:8822";
-const DEFAULT_GRACE_PERIOD: Duration = Duration::from_secs(35);
-const DEFAULT_DEAD_LETTER_AGE: Duration = Duration::from_secs(30 * 86_400);
-
-/// On how many servers JetStream can keep a stream.
-const REPLICAS: std::ops::RangeInclusive<u64> = 1..=5;
+use bounds::{count, duration};
+pub(crate) use http::shown_url;
+pub(super) use policy::Policy;
+pub(super) use target::{Context, check_target};
 
 /// Judges `tree`; `errors` holds what was wrong before.
 pub(super) fn check(tree: Value, mut errors: Errors) -> Result<Config, Vec<ConfigError>> {
@@ -44,19 +49,38 @@ pub(super) fn check(tree: Value, mut errors: Errors) -> Result<Config, Vec<Confi
     if errors.is_empty() { Ok(config) } else { Err(errors) }
 }
 
-fn root_table(raw: raw::Root, here: &KeyPath, errors: &mut Errors) -> Config {
-    let name = instance_name(raw.name, &here.key("name"), errors);
-    let source = raw.source.take(&here.key("source"), errors).map_or(SourceKind::JetStream, Into::into);
-    let shutdown = shutdown(raw.shutdown, &here.key("shutdown"), errors);
-    let nats = nats::check(raw.nats, &here.key("nats"), errors);
-    let stream = stream(raw.stream, &name, &here.key("stream"), errors);
-    let retry_queue = retry_queue(raw.retry_queue, &here.key("retry_queue"), errors);
-    let dead_letter = dead_letter(raw.dead_letter, &here.key("dead_letter"), errors);
-    let admin = admin(raw.admin, &here.key("admin"), errors);
-    let egress = egress::check(raw.egress, &here.key("egress"), errors);
-    let context = target::Context { name: &name, source, guard: &egress };
-    let targets = target::all(raw.defaults, raw.targets, &context, here, errors);
-    Config { name, source, nats, stream, retry_queue, dead_letter, admin, egress, shutdown, targets }
+/// Judges the part of `tree` that tells how to reach each account. Nothing else is looked at but for unknown keys, and no
+/// secret of a target is asked for: commands for operators run where those are not.
+pub(super) fn check_reaches(tree: Value, mut errors: Errors) -> Result<Vec<Reach>, Vec<ConfigError>> {
+    find_unknown_keys(&tree, &mut errors);
+    let here = KeyPath::default();
+    let targets = connection::target_names(&tree);
+    let mut raw =
+        serde_json::from_value::<Section<raw::Root>>(tree).unwrap_or_default().open(&here, &mut errors);
+    let name = instance_name(std::mem::take(&mut raw.name), &here.key("name"), &mut errors);
+    let reaches = connection::reaches(raw, &name, targets, &here, &mut errors);
+    let errors = errors.into_list();
+    if errors.is_empty() { Ok(reaches) } else { Err(errors) }
+}
+
+/// Judges nothing of `tree` but where the admin listener listens.
+pub(super) fn check_admin_listen(tree: Value, mut errors: Errors) -> Result<SocketAddr, Vec<ConfigError>> {
+    let here = KeyPath::default();
+    let raw = serde_json::from_value::<Section<raw::Root>>(tree).unwrap_or_default().open(&here, &mut errors);
+    let listen = service::admin_listen(raw.admin, &here.key("admin"), &mut errors);
+    let errors = errors.into_list();
+    if errors.is_empty() { Ok(listen) } else { Err(errors) }
+}
+
+fn root_table(mut raw: raw::Root, here: &KeyPath, errors: &mut Errors) -> Config {
+    let name = instance_name(std::mem::take(&mut raw.name), &here.key("name"), errors);
+    let shutdown = shutdown(std::mem::take(&mut raw.shutdown), &here.key("shutdown"), errors);
+    let admin = service::admin(std::mem::take(&mut raw.admin), &here.key("admin"), errors);
+    let otlp = service::telemetry(std::mem::take(&mut raw.telemetry), &here.key("telemetry"), errors);
+    let reload = service::reload(std::mem::take(&mut raw.reload), &here.key("reload"), errors);
+    let egress = egress::check(std::mem::take(&mut raw.egress), &here.key("egress"), errors);
+    let (connections, tests) = connection::all(raw, &name, &egress, here, errors);
+    Config { name, connections, tests, admin, otlp, reload, egress, shutdown }
 }
 
 fn instance_name(raw: Field<Text>, path: &KeyPath, errors: &mut Errors) -> InstanceName {
@@ -69,60 +93,13 @@ fn instance_name(raw: Field<Text>, path: &KeyPath, errors: &mut Errors) -> Insta
 
 fn shutdown(raw: Section<raw::Shutdown>, path: &KeyPath, errors: &mut Errors) -> Shutdown {
     let raw = raw.open(path, errors);
-    let grace_period = duration(raw.grace_period, Duration::ZERO..=HOUR, &path.key("grace_period"), errors);
-    Shutdown { grace_period: grace_period.unwrap_or(DEFAULT_GRACE_PERIOD) }
-}
-
-fn stream(raw: Section<raw::Stream>, instance: &InstanceName, path: &KeyPath, errors: &mut Errors) -> Stream {
-    let raw = raw.open(path, errors);
-    let name =
-        raw.name.take(&path.key("name"), errors).map_or_else(|| DEFAULT_STREAM.to_owned(), |text| text.0);
-    if !is_stream_name(&name) {
-        errors.add(&path.key("name"), Problem::StreamName { found: name.clone() });
-    }
-    if name == instance.retry_stream() || name == instance.dead_letter_stream() {
-        errors.add(&path.key("name"), Problem::OwnStream { found: name.clone() });
-    }
-    Stream {
-        name,
-        create: raw.create.take(&path.key("create"), errors).unwrap_or(true),
-        replicas: replicas(raw.replicas, path, errors),
-    }
-}
-
-fn retry_queue(raw: Section<raw::RetryQueue>, path: &KeyPath, errors: &mut Errors) -> Storage {
-    let raw = raw.open(path, errors);
-    Storage {
-        replicas: replicas(raw.replicas, path, errors),
-        max_bytes: bytes(raw.max_bytes, 1..=i64::MAX as u64, &path.key("max_bytes"), errors),
-        max_age: None,
-    }
-}
-
-fn dead_letter(raw: Section<raw::DeadLetter>, path: &KeyPath, errors: &mut Errors) -> Storage {
-    let raw = raw.open(path, errors);
-    let max_age = duration(raw.max_age, SECOND..=3650 * DAY, &path.key("max_age"), errors);
-    Storage {
-        replicas: replicas(raw.replicas, path, errors),
-        max_bytes: bytes(raw.max_bytes, 1..=i64::MAX as u64, &path.key("max_bytes"), errors),
-        max_age: Some(max_age.unwrap_or(DEFAULT_DEAD_LETTER_AGE)),
-    }
+    let grace_period = duration(raw.grace_period, limits::GRACE_PERIOD, &path.key("grace_period"), errors);
+    Shutdown { grace_period: grace_period.unwrap_or(limits::GRACE_PERIOD_DEFAULT) }
 }
 
 fn replicas(raw: Field<u64>, table: &KeyPath, errors: &mut Errors) -> usize {
-    let found = count(raw, REPLICAS, &table.key("replicas"), errors);
-    found.and_then(|n| usize::try_from(n).ok()).unwrap_or(1)
-}
-
-fn admin(raw: Section<raw::Admin>, path: &KeyPath, errors: &mut Errors) -> Admin {
-    let raw = raw.open(path, errors);
-    let listen = raw.listen.take(&path.key("listen"), errors).map(|text| text.0);
-    let listen = listen.unwrap_or_else(|| DEFAULT_LISTEN.to_owned());
-    let address = listen.parse().unwrap_or_else(|_| {
-        errors.add(&path.key("listen"), Problem::Listen { found: listen });
-        ([127, 0, 0, 1], 0).into()
-    });
-    Admin { listen: address }
+    let found = count(raw, limits::REPLICAS, &table.key("replicas"), errors);
+    found.and_then(|n| usize::try_from(n).ok()).unwrap_or(limits::REPLICAS_DEFAULT as usize)
 }
 
 /// The texts of a key that takes one or a list, each with its place.
@@ -141,5 +118,7 @@ fn texts(raw: Field<OneOrMore<Text>>, path: &KeyPath, errors: &mut Errors) -> Ve
     }
 }
 
+#[cfg(test)]
+mod auth_tests;
 #[cfg(test)]
 mod tests;

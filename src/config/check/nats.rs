@@ -1,6 +1,6 @@
 //! The `[nats]` table: servers, who natshook is there, and TLS.
 
-use std::{fs::File, path::PathBuf};
+use std::path::PathBuf;
 
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
@@ -8,17 +8,17 @@ use url::Url;
 use super::http::shown_url;
 use crate::{
     config::{
-        checked::{ClientCertificate, Nats, NatsAuth, ServerUrl, Tls},
+        checked::NamedFile,
+        connection::{ClientCertificate, Nats, NatsAuth, ServerUrl, Tls},
         error::{Errors, KeyPath, Problem},
         field::{Field, Section},
-        raw,
+        limits, raw,
         secret::Secret,
         value::{OneOrMore, Private, Text},
     },
     subject::Pattern,
 };
 
-const DEFAULT_SERVER: &str = "nats://127.0.0.1:4222";
 const SERVER_ALLOWED: &str = "a server's address such as \"nats://127.0.0.1:4222\" or \"tls://nats.example\"";
 
 pub(super) fn check(raw: Section<raw::Nats>, path: &KeyPath, errors: &mut Errors) -> Nats {
@@ -32,7 +32,7 @@ pub(super) fn check(raw: Section<raw::Nats>, path: &KeyPath, errors: &mut Errors
 
 fn servers(raw: Field<OneOrMore<Private>>, path: &KeyPath, errors: &mut Errors) -> Vec<ServerUrl> {
     if raw.is_absent() {
-        return server(DEFAULT_SERVER, path, errors).into_iter().collect();
+        return server(limits::SERVER, path, errors).into_iter().collect();
     }
     match raw.take(path, errors) {
         None => Vec::new(),
@@ -117,9 +117,9 @@ fn auth(raw: raw::Nats, path: &KeyPath, errors: &mut Errors) -> NatsAuth {
     let password = secret(raw.password, &path.key("password"), errors);
     match (credentials, seed, token, user.zip(password)) {
         (Some(path), ..) => NatsAuth::CredentialsFile(path),
-        (_, Some(seed), ..) => NatsAuth::NkeySeed(seed),
-        (_, _, Some(token), _) => NatsAuth::Token(token),
-        (.., Some((user, password))) => NatsAuth::UserPassword { user, password },
+        (_, Some(seed), ..) => NatsAuth::NkeySeed(seed.into()),
+        (_, _, Some(token), _) => NatsAuth::Token(token.into()),
+        (.., Some((user, password))) => NatsAuth::UserPassword { user, password: password.into() },
         (None, None, None, None) => NatsAuth::None,
     }
 }
@@ -158,11 +158,14 @@ fn tls(raw: Section<raw::Tls>, path: &KeyPath, errors: &mut Errors) -> Tls {
     }
 }
 
-/// A file that can be opened now: better to hear of it here than from the broker's refusal.
-fn file(raw: Field<Text>, path: &KeyPath, errors: &mut Errors) -> Option<PathBuf> {
+/// A file that can be read now: better to hear of it here than from the broker's refusal.
+fn file(raw: Field<Text>, path: &KeyPath, errors: &mut Errors) -> Option<NamedFile> {
     let file = PathBuf::from(raw.take(path, errors)?.0);
-    if let Err(cause) = File::open(&file) {
-        errors.add(path, Problem::File { path: file.clone(), cause });
+    match NamedFile::read(file.clone()) {
+        Ok(file) => Some(file),
+        Err(cause) => {
+            errors.add(path, Problem::File { path: file, cause });
+            None
+        }
     }
-    Some(file)
 }

@@ -1,36 +1,20 @@
 //! The `retry` table: a schedule of one of three kinds, and what surrounds it.
 
-use std::{num::NonZeroU32, ops::RangeInclusive, time::Duration};
+use std::{num::NonZeroU32, time::Duration};
 
-use super::bounds::{DAY, HOUR, SECOND, count, duration, share};
+use super::bounds::{count, duration, share};
 use crate::{
     backoff::{Jitter, RetryPolicy, Schedule},
     config::{
         error::{Errors, KeyPath, Problem},
         field::{Field, Section},
-        raw,
+        limits, raw,
         value::{Preset, Span},
     },
 };
 
-/// The default waits, in seconds: nine attempts over about 17 h 43 min.
-const DEFAULT_DELAYS: [u64; 8] = [5, 30, 120, 600, 1800, 7200, 18_000, 36_000];
-/// The waits that Standard Webhooks 1.0 recommends, in seconds.
-const STANDARD_WEBHOOKS: [u64; 9] = [5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400];
-/// Enough for the last wait of [`STANDARD_WEBHOOKS`] to end.
-const STANDARD_WEBHOOKS_AGE: Duration = Duration::from_secs(4 * 86_400);
-
-const DEFAULT_AGE: Duration = Duration::from_secs(86_400);
-const DEFAULT_OVERLOAD_WAIT: Duration = Duration::from_secs(60);
-const DEFAULT_FACTOR: f64 = 2.0;
-
-const DELAYS_MAX: usize = 100;
-const ATTEMPTS: RangeInclusive<u64> = 1..=1000;
-const WAIT: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(30 * 86_400);
-const GROWING_WAIT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(30 * 86_400);
-
 /// What one `retry` table says; the rest is inherited.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Retry {
     schedule: Option<Written>,
     jitter: Option<Jitter>,
@@ -39,7 +23,7 @@ pub(super) struct Retry {
 }
 
 /// A schedule, and the `max_age` that it brings along.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct Written {
     schedule: Schedule,
     max_age: Option<Duration>,
@@ -50,12 +34,12 @@ impl Retry {
     /// replaced as a whole; the rest singly.
     pub(super) fn over(self, defaults: &Self) -> RetryPolicy {
         let max_age = |retry: &Self| retry.max_age.or(retry.schedule.as_ref().and_then(|s| s.max_age));
-        let max_age = max_age(&self).or(max_age(defaults)).unwrap_or(DEFAULT_AGE);
-        let usual = delays(&DEFAULT_DELAYS);
+        let max_age = max_age(&self).or(max_age(defaults)).unwrap_or(limits::RETRY_AGE_DEFAULT);
+        let usual = delays(&limits::DELAYS_DEFAULT);
         let written = self.schedule.or_else(|| defaults.schedule.clone());
         let schedule = written.map_or_else(|| usual.clone(), |written| written.schedule);
         // Under a schedule of seconds nobody expects a minute's wait that nobody wrote.
-        let overload_default = if schedule == usual { DEFAULT_OVERLOAD_WAIT } else { Duration::ZERO };
+        let overload_default = if schedule == usual { limits::OVERLOAD_WAIT_DEFAULT } else { Duration::ZERO };
         RetryPolicy {
             schedule,
             jitter: self.jitter.or(defaults.jitter).unwrap_or(Jitter::DEFAULT),
@@ -71,11 +55,10 @@ fn delays(seconds: &[u64]) -> Schedule {
 
 pub(super) fn check(raw: Section<raw::Retry>, path: &KeyPath, errors: &mut Errors) -> Retry {
     let mut raw = raw.open(path, errors);
-    let jitter = share(std::mem::take(&mut raw.jitter), 0.0..=1.0, &path.key("jitter"), errors);
-    let max_age =
-        duration(std::mem::take(&mut raw.max_age), SECOND..=365 * DAY, &path.key("max_age"), errors);
+    let jitter = share(std::mem::take(&mut raw.jitter), limits::SHARE, &path.key("jitter"), errors);
+    let max_age = duration(std::mem::take(&mut raw.max_age), limits::RETRY_AGE, &path.key("max_age"), errors);
     let overload_wait = std::mem::take(&mut raw.overload_wait);
-    let overload_wait = duration(overload_wait, Duration::ZERO..=HOUR, &path.key("overload_wait"), errors);
+    let overload_wait = duration(overload_wait, limits::OVERLOAD_WAIT, &path.key("overload_wait"), errors);
     Retry {
         schedule: schedule(raw, path, errors),
         jitter: jitter.and_then(|share| Jitter::new(share).ok()),
@@ -100,8 +83,8 @@ fn schedule(raw: raw::Retry, path: &KeyPath, errors: &mut Errors) -> Option<Writ
         errors.add(path, Problem::Exclusive { found });
     }
     let preset = raw.preset.take(&path.key("preset"), errors).map(|Preset::StandardWebhooks| Written {
-        schedule: delays(&STANDARD_WEBHOOKS),
-        max_age: Some(STANDARD_WEBHOOKS_AGE),
+        schedule: delays(&limits::STANDARD_WEBHOOKS),
+        max_age: Some(limits::STANDARD_WEBHOOKS_AGE),
     });
     let listed = listed(raw.delays, &path.key("delays"), errors);
     let growing =
@@ -112,11 +95,12 @@ fn schedule(raw: raw::Retry, path: &KeyPath, errors: &mut Errors) -> Option<Writ
 
 fn listed(raw: Field<Vec<Field<Span>>>, path: &KeyPath, errors: &mut Errors) -> Option<Schedule> {
     let list = raw.take(path, errors)?;
-    if list.len() > DELAYS_MAX {
-        errors.add(path, Problem::TooMany { found: list.len(), most: DELAYS_MAX });
+    if list.len() > limits::DELAYS_MAX {
+        errors.add(path, Problem::TooMany { found: list.len(), most: limits::DELAYS_MAX });
     }
     let entries = list.into_iter().enumerate();
-    let delays = entries.filter_map(|(index, field)| duration(field, WAIT, &path.index(index), errors));
+    let delays =
+        entries.filter_map(|(index, field)| duration(field, limits::WAIT, &path.index(index), errors));
     Some(Schedule::Delays(delays.collect()))
 }
 
@@ -137,10 +121,10 @@ fn exponential(
             errors.add(&path.key(key), Problem::Missing { allowed });
         }
     }
-    let initial = duration(initial, GROWING_WAIT, &path.key("initial"), errors);
-    let factor = share(factor, 1.0..=1000.0, &path.key("factor"), errors).unwrap_or(DEFAULT_FACTOR);
-    let max = duration(max, GROWING_WAIT, &path.key("max"), errors);
-    let attempts = count(attempts, ATTEMPTS, &path.key("attempts"), errors);
+    let initial = duration(initial, limits::GROWING_WAIT, &path.key("initial"), errors);
+    let factor = share(factor, limits::FACTOR, &path.key("factor"), errors).unwrap_or(limits::FACTOR_DEFAULT);
+    let max = duration(max, limits::GROWING_WAIT, &path.key("max"), errors);
+    let attempts = count(attempts, limits::ATTEMPTS, &path.key("attempts"), errors);
     let (initial, max) = (initial?, max?);
     if initial > max {
         errors.add(&path.key("initial"), Problem::InitialOverMax { initial, max });

@@ -2,11 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 use super::*;
-use std::num::NonZeroUsize;
+use std::{num::NonZeroUsize, time::Duration};
 
 use crate::{
     backoff::Schedule,
-    config::LoadError,
+    config::{LoadError, SourceKind, limits::DAY},
     target::{Auth, Concurrency, Start},
 };
 
@@ -39,11 +39,11 @@ fn errors(text: &str) -> Vec<String> {
 fn a_target_with_three_keys_is_enough() {
     let config = load(&target("")).unwrap();
     assert_eq!(config.name.as_str(), "natshook");
-    assert_eq!(config.source, SourceKind::JetStream);
-    assert_eq!(config.nats.servers[0].to_string(), "nats://127.0.0.1:4222");
-    assert_eq!(config.dead_letter.max_age, Some(30 * DAY));
+    assert_eq!(config.connections[0].source, SourceKind::JetStream);
+    assert_eq!(config.connections[0].nats.servers[0].to_string(), "nats://127.0.0.1:4222");
+    assert_eq!(config.connections[0].dead_letter.max_age, Some(30 * DAY));
     assert_eq!(config.shutdown.grace_period, Duration::from_secs(35));
-    let target = &config.targets[0];
+    let target = &config.connections[0].targets[0];
     assert_eq!((target.method.as_str(), target.concurrency.max().get()), ("POST", 64));
     assert_eq!((target.auth.kind(), target.start), ("none", Start::New));
     assert_eq!((target.retry.schedule.attempts(), target.max_payload_bytes), (9, 1_048_576));
@@ -53,7 +53,7 @@ fn a_target_with_three_keys_is_enough() {
 
 #[test]
 fn concurrency_is_a_number_or_a_table() {
-    let of = |more: &str| load(&target(more)).unwrap().targets[0].concurrency;
+    let of = |more: &str| load(&target(more)).unwrap().connections[0].targets[0].concurrency;
     let n = |n| NonZeroUsize::new(n).unwrap();
     assert_eq!(of("concurrency = 7"), Concurrency::Fixed(n(7)));
     assert_eq!(of("concurrency = { max = 7 }"), Concurrency::Fixed(n(7)));
@@ -72,7 +72,7 @@ fn every_class_of_error_is_named_with_its_key() {
         ("timeout = \"6m\"", "found 6m, expected 10ms to 5m"),
         ("timeout = 30", "found 30, expected a duration"),
         ("timout = \"3s\"", "targets[0].timout (target \"a\"): unknown key; did you mean \"timeout\"?"),
-        ("zzz = 1", "unknown key; expected one of auth, concurrency"),
+        ("zzz = 1", "unknown key; expected one of auth, batch, cloudevents, concurrency"),
         (
             "retry = { delay = [] }",
             "targets[0].retry.delay (target \"a\"): unknown key; did you mean \"delays\"?",
@@ -130,12 +130,13 @@ fn every_class_of_error_is_named_with_its_key() {
             "targets[0].headers.\"a b\" (target \"a\"): \"a b\" is not a header name",
         ),
         ("headers = { a = \"x\\u0000\" }", "has a character that no header can carry"),
+        ("headers = { a = \"é\" }", "has a character that no header can carry"),
         ("pass_headers = [\"Connection\"]", "targets[0].pass_headers[0] (target \"a\"): the header"),
         (
             "auth = { bearer = \"x\", header = { name = \"a\", value = \"b\" } }",
             "found bearer and header, expected only one",
         ),
-        ("auth = {}", "has none of bearer, basic, header; expected exactly one"),
+        ("auth = {}", "has none of bearer, basic, header, oauth2, sigv4; expected exactly one"),
         ("auth = { bearer = \"\" }", "targets[0].auth.bearer (target \"a\"): the secret is empty"),
         (
             "auth = { bearer = { env = \"NATSHOOK_TEST_NONE\" } }",
@@ -150,7 +151,7 @@ fn every_class_of_error_is_named_with_its_key() {
             "targets[0].signing.secrets[0] (target \"a\"): the secret must begin",
         ),
         ("signing = { secrets = [] }", "is empty, expected at least one entry"),
-        ("signing = {}", "targets[0].signing.secrets (target \"a\"): is missing"),
+        ("signing = {}", "targets[0].signing (target \"a\"): has none of secrets, message_signatures"),
         (
             "outcomes = { transient = [200] }",
             "targets[0].outcomes.transient[0] (target \"a\"): found 200, expected 300 to 599",
@@ -256,6 +257,21 @@ fn the_global_tables_have_their_rules() {
         ("targetz = 1", "targetz: unknown key; did you mean \"targets\"?"),
         ("defaults = { url = \"x\" }", "defaults.url: unknown key"),
         (
+            "defaults = { order = \"topic\" }",
+            "defaults.order: found \"topic\", expected \"none\", \"target\"",
+        ),
+        ("defaults = { order = { token = 0 } }", "defaults.order.token: found 0, expected 1 to 2048"),
+        ("defaults = { order = { header = \"a b\" } }", "defaults.order.header: "),
+        ("defaults = { order = {} }", "defaults.order: has none of token, header; expected exactly one"),
+        (
+            "defaults = { order = { token = 1, header = \"Key\" } }",
+            "defaults.order: found token and header, expected only one of them",
+        ),
+        (
+            "source = \"core\"\ndefaults = { order = \"target\" }",
+            "defaults.order: cannot be set with source = \"core\"",
+        ),
+        (
             "source = \"core\"\ndefaults = { start = \"all\" }",
             "defaults.start: cannot be set with source = \"core\"",
         ),
@@ -317,7 +333,7 @@ fn targets_inherit_key_by_key_and_errors_once() {
         target("retry = { initial = \"1s\", max = \"9s\", attempts = 4 }").replace("\"a\"", "\"b\"")
     );
     let config = load(&text).unwrap();
-    let [a, b] = &config.targets[..] else { panic!("{config:?}") };
+    let [a, b] = &config.connections[0].targets[..] else { panic!("{config:?}") };
     assert_eq!((a.timeout.as_secs(), b.timeout.as_secs()), (7, 5));
     assert!(matches!((&a.auth, &b.auth), (Auth::Bearer(_), Auth::Bearer(_))));
     assert_eq!((a.retry.schedule.attempts(), b.retry.schedule.attempts()), (2, 4));
@@ -326,7 +342,7 @@ fn targets_inherit_key_by_key_and_errors_once() {
     let text = global(
         "[defaults.retry]\ndelays = [\"5s\", \"30s\", \"2m\", \"10m\", \"30m\", \"2h\", \"5h\", \"10h\"]",
     );
-    assert_eq!(load(&text).unwrap().targets[0].retry.overload_wait, Duration::from_secs(60));
+    assert_eq!(load(&text).unwrap().connections[0].targets[0].retry.overload_wait, Duration::from_secs(60));
     let text = format!("[defaults]\ntimeout = \"x\"\n{}{}", target(""), target("").replace("\"a\"", "\"b\""));
     assert_eq!(errors(&text).len(), 1);
 }
@@ -337,18 +353,18 @@ fn the_preset_brings_its_age_along() {
         "[defaults.retry]\nmax_age = \"1h\"\n{}",
         target("retry = { preset = \"standard-webhooks\" }")
     );
-    let retry = &load(&text).unwrap().targets[0].retry;
+    let retry = &load(&text).unwrap().connections[0].targets[0].retry;
     assert_eq!((retry.schedule.attempts(), retry.max_age), (10, 4 * DAY));
     assert_eq!(retry.horizon(), retry.schedule.total());
     let text = target("retry = { preset = \"standard-webhooks\", max_age = \"2d\" }");
-    assert_eq!(load(&text).unwrap().targets[0].retry.max_age, 2 * DAY);
+    assert_eq!(load(&text).unwrap().connections[0].targets[0].retry.max_age, 2 * DAY);
 }
 
 #[test]
 fn what_may_be_written_in_several_ways_is_read_in_each() {
     let keys = "retry = { delays = [] }\nstart = 2026-01-31T08:00:00Z\npass_headers = \"X-A\"\n\
                 auth = { header = { name = \"Authorization\", value = \"ApiKey x\" } }\nmethod = \"PURGE\"";
-    let target = load(&target(keys)).unwrap().targets.remove(0);
+    let target = load(&target(keys)).unwrap().connections[0].targets.remove(0);
     assert_eq!(target.retry.schedule, Schedule::Delays(Vec::new()));
     assert!(matches!(target.start, Start::Time(_)));
     assert_eq!(target.pass_headers, ["x-a"]);
@@ -365,6 +381,6 @@ fn what_may_be_written_in_several_ways_is_read_in_each() {
 fn overlapping_subjects_are_reduced() {
     let text = target("").replace("\"x.>\"", "[\"x.a\", \"x.>\", \"y\"]");
     let subjects: Vec<String> =
-        load(&text).unwrap().targets[0].subjects.iter().map(ToString::to_string).collect();
+        load(&text).unwrap().connections[0].targets[0].subjects.iter().map(ToString::to_string).collect();
     assert_eq!(subjects, ["x.>", "y"]);
 }

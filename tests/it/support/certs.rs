@@ -6,8 +6,9 @@ use std::sync::Arc;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType,
 };
-use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
 /// Files of one authority. Both certificates are for 127.0.0.1 and localhost.
 #[derive(Debug)]
@@ -57,6 +58,31 @@ impl Certs {
     /// Settings for a TLS receiver that speaks HTTP/1.1.
     pub(crate) fn server_config(&self) -> Arc<ServerConfig> {
         Arc::new(settings(self.server.clone()))
+    }
+
+    /// Settings for a TLS receiver that lets in only who shows a certificate of the authority `of`.
+    pub(crate) fn mutual_config(&self, of: &Certs) -> Arc<ServerConfig> {
+        let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+        let mut roots = RootCertStore::empty();
+        roots.add(of.authority.der().clone()).expect("an authority");
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+        let (cert, key) = self.server.clone();
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("supported")
+            .with_client_cert_verifier(verifier.build().expect("a verifier"))
+            .with_single_cert(vec![cert], PrivateKeyDer::try_from(key).expect("a key"));
+        Arc::new(config.expect("the key fits"))
+    }
+
+    /// The keys of a target's `tls`: this authority.
+    pub(crate) fn trust(&self) -> String {
+        format!("ca_file = {:?}", self.ca)
+    }
+
+    /// The keys of a target's `tls`: this client certificate.
+    pub(crate) fn identity(&self) -> String {
+        format!("cert_file = {:?}, key_file = {:?}", self.client_cert, self.client_key)
     }
 
     /// Settings for a TLS receiver that speaks HTTP/2 alone.

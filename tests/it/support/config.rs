@@ -10,6 +10,7 @@ pub(crate) struct Config {
     nats: String,
     stream: String,
     egress: String,
+    admin: String,
     rest: String,
 }
 
@@ -22,6 +23,7 @@ impl Config {
             nats: format!("servers = [{:?}]", broker.url()),
             stream: "name = \"EVENTS\"\ncreate = true".to_owned(),
             egress: "allow = [\"127.0.0.0/8\"]\nallow_http = true".to_owned(),
+            admin: String::new(),
             rest: String::new(),
         }
     }
@@ -34,8 +36,40 @@ impl Config {
             nats: "servers = [\"nats://127.0.0.1:4222\"]".to_owned(),
             stream: "name = \"EVENTS\"\ncreate = true".to_owned(),
             egress: "allow = [\"127.0.0.0/8\"]\nallow_http = true".to_owned(),
+            admin: String::new(),
             rest: String::new(),
         }
+    }
+
+    /// A connector that has several connections; [`Self::connection`] adds them.
+    pub(crate) fn of_connections() -> Self {
+        Self { nats: String::new(), stream: String::new(), ..Self::offline() }
+    }
+
+    /// A connection to `broker` with one target; `more` holds further lines of the connection.
+    pub(crate) fn connection(
+        self,
+        name: &str,
+        broker: &Broker,
+        more: &str,
+        target: (&str, &str, &str),
+    ) -> Self {
+        let (target, subject, url) = target;
+        self.and(&format!(
+            "[[connections]]\nname = {name:?}\nnats = {{ servers = [{:?}] }}\n{more}\n[[connections.targets]]\nname = \
+             {target:?}\nsubjects = {subject:?}\nurl = {url:?}",
+            broker.url()
+        ))
+    }
+
+    /// The same for another replica, with an admin address of its own.
+    pub(crate) fn another(&self) -> Self {
+        Self { admin_port: free_port(), ..self.clone() }
+    }
+
+    /// The same with the admin address of `other`.
+    pub(crate) fn in_place_of(&self, other: &Self) -> Self {
+        Self { admin_port: other.admin_port, ..self.clone() }
     }
 
     /// A line before the first section.
@@ -47,6 +81,12 @@ impl Config {
     /// Lines of the section `[nats]`, beside `servers`.
     pub(crate) fn nats(mut self, lines: &str) -> Self {
         self.nats = format!("{}\n{lines}", self.nats);
+        self
+    }
+
+    /// Lines of the section `[admin]`, beside `listen`.
+    pub(crate) fn admin(mut self, lines: &str) -> Self {
+        self.admin = lines.to_owned();
         self
     }
 
@@ -84,9 +124,14 @@ impl Config {
     }
 
     pub(crate) fn text(&self) -> String {
-        let Self { admin_port, top, nats, stream, egress, rest } = self;
+        let Self { admin_port, top, nats, stream, egress, admin, rest } = self;
+        let table = |name: &str, lines: &str| match lines {
+            "" => String::new(),
+            lines => format!("[{name}]\n{lines}\n\n"),
+        };
+        let (nats, stream) = (table("nats", nats), table("stream", stream));
         format!(
-            "{top}\n[nats]\n{nats}\n\n[stream]\n{stream}\n\n[admin]\nlisten = \"127.0.0.1:{admin_port}\"\n\n\
+            "{top}\n{nats}{stream}[admin]\nlisten = \"127.0.0.1:{admin_port}\"\n{admin}\n\n\
              [egress]\n{egress}\n{rest}"
         )
     }

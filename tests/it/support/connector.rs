@@ -17,7 +17,7 @@ pub(crate) struct Connector {
     child: Child,
     output: Arc<Mutex<String>>,
     reading: Vec<std::thread::JoinHandle<()>>,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Drop for Connector {
@@ -52,19 +52,28 @@ impl Connector {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let file = dir.path().join("natshook.toml");
         std::fs::write(&file, config.text()).expect("the configuration can be written");
-        let mut child = command(program)
-            .args(["--log-format", "json", "run", "--config"])
-            .arg(&file)
-            .env("RUST_LOG", "natshook=debug")
-            .envs(env.iter().copied())
-            .current_dir(dir.path())
-            .spawn()
-            .expect("natshook starts");
         let output = Arc::new(Mutex::new(String::new()));
-        let pipes: [Box<dyn Read + Send>; 2] =
-            [Box::new(child.stdout.take().expect("piped")), Box::new(child.stderr.take().expect("piped"))];
-        let reading = pipes.map(|pipe| keep(pipe, Arc::clone(&output))).into();
-        Self { admin_port: config.admin_port, child, output, reading, _dir: dir }
+        let (child, reading) = run(program, dir.path(), env, &output);
+        Self { admin_port: config.admin_port, child, output, reading, dir }
+    }
+
+    /// Starts the natshook that was ended once more, with its config as it is now, and waits until it is ready.
+    pub(crate) async fn restart(&mut self) {
+        self.kill9();
+        (self.child, self.reading) = run(&binary(), self.dir.path(), &[], &self.output);
+        self.wait_until_ready().await;
+    }
+
+    /// Where its config is.
+    pub(crate) fn config_file(&self) -> PathBuf {
+        self.dir.path().join("natshook.toml")
+    }
+
+    /// Writes another config over its own, as an editor does that writes beside and renames.
+    pub(crate) fn write_config(&self, text: &str) {
+        let beside = self.dir.path().join("natshook.toml.new");
+        std::fs::write(&beside, text).expect("the configuration can be written");
+        std::fs::rename(beside, self.config_file()).expect("it can be renamed");
     }
 
     pub(crate) async fn wait_until_ready(&mut self) {
@@ -138,11 +147,37 @@ impl Connector {
 
     /// The most memory the process ever had resident, in MiB.
     pub(crate) fn peak_memory_mib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
-        let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("Linux tells");
-        let kib = line.split_whitespace().nth(1).expect("a number");
-        kib.parse::<u64>().expect("a number") / 1024
+        peak_memory_mib(self.pid()).expect("it runs")
     }
+}
+
+/// Linux tells; nothing of a process that has ended.
+fn peak_memory_mib(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let kib = line.split_whitespace().nth(1)?;
+    Some(kib.parse::<u64>().ok()? / 1024)
+}
+
+/// Starts `natshook run` with the config in `folder`, and keeps what it writes.
+fn run(
+    program: &Path,
+    folder: &Path,
+    env: &[(&str, &str)],
+    output: &Arc<Mutex<String>>,
+) -> (Child, Vec<std::thread::JoinHandle<()>>) {
+    let mut child = command(program)
+        .args(["--log-format", "json", "run", "--config"])
+        .arg(folder.join("natshook.toml"))
+        .env("RUST_LOG", "natshook=debug")
+        .envs(env.iter().copied())
+        .current_dir(folder)
+        .spawn()
+        .expect("natshook starts");
+    let pipes: [Box<dyn Read + Send>; 2] =
+        [Box::new(child.stdout.take().expect("piped")), Box::new(child.stderr.take().expect("piped"))];
+    let reading = pipes.map(|pipe| keep(pipe, Arc::clone(output))).into();
+    (child, reading)
 }
 
 fn keep(pipe: impl Read + Send + 'static, output: Arc<Mutex<String>>) -> std::thread::JoinHandle<()> {
@@ -167,7 +202,11 @@ fn command(program: &Path) -> Command {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     for (name, _) in std::env::vars_os() {
         let name_text = name.to_string_lossy().to_ascii_uppercase();
-        if name_text.starts_with("NATSHOOK") || name_text.ends_with("_PROXY") || name_text == "RUST_LOG" {
+        if name_text.starts_with("NATSHOOK")
+            || name_text.starts_with("OTEL_")
+            || name_text.ends_with("_PROXY")
+            || name_text == "RUST_LOG"
+        {
             command.env_remove(name);
         }
     }
@@ -214,4 +253,63 @@ pub(crate) async fn natshook_with(config: &Config, args: &[&str]) -> Finished {
     std::fs::write(&file, config.text()).expect("the configuration can be written");
     let file = file.to_string_lossy();
     natshook(&[args, &["--config", &file]].concat()).await
+}
+
+/// A command that runs on its own while the test does something, with its config beside it.
+#[derive(Debug)]
+pub(crate) struct Running {
+    child: Child,
+    _dir: TempDir,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Running {
+    /// Starts `natshook ARGS --config FILE`; its stdout goes to `stdout`.
+    pub(crate) fn start(config: &Config, args: &[&str], stdout: Stdio) -> Self {
+        Self::spawn(config, args, stdout, Stdio::null())
+    }
+
+    /// The same for its stderr.
+    pub(crate) fn start_heard(config: &Config, args: &[&str], stderr: Stdio) -> Self {
+        Self::spawn(config, args, Stdio::null(), stderr)
+    }
+
+    fn spawn(config: &Config, args: &[&str], stdout: Stdio, stderr: Stdio) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let file = dir.path().join("natshook.toml");
+        std::fs::write(&file, config.text()).expect("the configuration can be written");
+        let mut command = command(&binary());
+        command.args(args).arg("--config").arg(&file).stdout(stdout).stderr(stderr);
+        Self { child: command.spawn().expect("natshook starts"), _dir: dir }
+    }
+
+    /// As Ctrl-C does.
+    pub(crate) fn interrupt(&self) {
+        signal(self.child.id(), "INT");
+    }
+
+    /// SIGKILL; whether it had not ended by itself.
+    pub(crate) fn kill9(&mut self) -> bool {
+        let ran = self.child.try_wait().expect("our own child").is_none();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        ran
+    }
+
+    /// Waits for the end of the command: its exit code, and the most memory it ever had resident, in MiB.
+    pub(crate) async fn finish(mut self, within: Duration) -> (i32, u64) {
+        let mut peak = 0;
+        let status = until_some("the command ends", within, async || {
+            peak = peak.max(peak_memory_mib(self.child.id()).unwrap_or_default());
+            self.child.try_wait().expect("our own child")
+        })
+        .await;
+        (status.code().unwrap_or(-1), peak)
+    }
 }

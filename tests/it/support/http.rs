@@ -15,6 +15,11 @@ pub(crate) struct Parsed {
 }
 
 impl Parsed {
+    /// The status of an answer; 0 if its first line has none.
+    pub(crate) fn status(&self) -> u16 {
+        self.first_line.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_default()
+    }
+
     /// The value of a header that must stand there exactly once.
     pub(crate) fn header(&self, name: &str) -> Option<String> {
         let all = self.header_all(name);
@@ -77,13 +82,35 @@ async fn read_chunks<R: AsyncBufRead + Unpin>(stream: &mut R) -> io::Result<Vec<
 
 /// `GET http://127.0.0.1:port/path`: status and body, or `None` when nobody answers.
 pub(crate) async fn get(port: u16, path: &str) -> Option<(u16, String)> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.ok()?;
-    let mut stream = tokio::io::BufReader::new(stream);
-    let answer = read_message(&mut stream).await.ok()??;
-    let status = answer.first_line.split(' ').nth(1)?.parse().ok()?;
+    let answer = request(port, "GET", path, &[], b"").await?;
+    // What has no status is no answer.
+    let status = Some(answer.status()).filter(|status| *status > 0)?;
     Some((status, String::from_utf8_lossy(&answer.body).into_owned()))
+}
+
+/// Any request to `127.0.0.1:port`, or `None` when nobody answers. A `Host` among `headers` is sent instead of the right
+/// one.
+pub(crate) async fn request(
+    port: u16,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Option<Parsed> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
+    let mut head = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
+    if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+        head.push_str(&format!("Host: 127.0.0.1:{port}\r\n"));
+    }
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    if method != "GET" {
+        head.push_str(&format!("Content-Length: {}\r\n", body.len()));
+    }
+    stream.write_all(format!("{head}\r\n").as_bytes()).await.ok()?;
+    stream.write_all(body).await.ok()?;
+    read_message(&mut tokio::io::BufReader::new(stream)).await.ok()?
 }
 
 /// Reads and forgets until the other side closes.

@@ -3,22 +3,26 @@
 
 pub(crate) mod accounts;
 pub(crate) mod broker;
+pub(crate) mod browser;
 pub(crate) mod certs;
+pub(crate) mod collector;
 pub(crate) mod config;
 pub(crate) mod connector;
 pub(crate) mod dns;
 pub(crate) mod faults;
 pub(crate) mod h2;
 pub(crate) mod http;
+pub(crate) mod letters;
 pub(crate) mod namespace;
 pub(crate) mod peer;
 pub(crate) mod receiver;
 pub(crate) mod signatures;
+pub(crate) mod tools;
 pub(crate) mod wait;
 
 pub(crate) use broker::Broker;
 pub(crate) use config::Config;
-pub(crate) use connector::{Connector, natshook, natshook_in};
+pub(crate) use connector::{Connector, binary, natshook, natshook_in};
 pub(crate) use receiver::{Answer, Receiver};
 pub(crate) use wait::{millis, secs, throughout, until, until_some};
 

@@ -111,10 +111,31 @@ impl Gate {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Script {
     queued: VecDeque<Answer>,
+    judge: Option<Judge>,
     then: Option<Answer>,
+}
+
+/// Decides on an answer by what came.
+type Judge = Box<dyn Fn(&Received) -> Answer + Send>;
+
+impl Script {
+    fn answer(&mut self, received: &Received) -> Answer {
+        let queued = self.queued.pop_front();
+        let judged = || self.judge.as_ref().map(|judge| judge(received));
+        queued.or_else(judged).or_else(|| self.then.clone()).unwrap_or_else(Answer::ok)
+    }
+}
+
+impl std::fmt::Debug for Script {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Script")
+            .field("queued", &self.queued)
+            .field("then", &self.then)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -181,6 +202,11 @@ impl Receiver {
     /// The answer when no other is queued; a 200 unless set.
     pub(crate) fn always(&self, path: &str, answer: Answer) {
         self.lock().scripts.entry(path.to_owned()).or_default().then = Some(answer);
+    }
+
+    /// The answer when no other is queued, by what came.
+    pub(crate) fn judge(&self, path: &str, judge: impl Fn(&Received) -> Answer + Send + 'static) {
+        self.lock().scripts.entry(path.to_owned()).or_default().judge = Some(Box::new(judge));
     }
 
     pub(crate) fn received(&self) -> Vec<Received> {
@@ -269,14 +295,15 @@ async fn serve(stream: impl Wire, state: &Mutex<State>) {
         let path = words.next().unwrap_or_default().to_owned();
         let answer = {
             let mut state = state.lock().expect("lock");
-            state.received.push(Received { method, path: path.clone(), at: Instant::now(), parsed });
+            let received = Received { method, path: path.clone(), at: Instant::now(), parsed };
+            state.received.push(received.clone());
             let now = state.in_flight.entry(path.clone()).or_default();
             *now += 1;
             let now = *now;
             let most = state.most_in_flight.entry(path.clone()).or_default();
             *most = now.max(*most);
             let script = state.scripts.entry(path.clone()).or_default();
-            script.queued.pop_front().or_else(|| script.then.clone()).unwrap_or_else(Answer::ok)
+            script.answer(&received)
         };
         let goes_on = give(&mut stream, answer, state).await;
         *state.lock().expect("lock").in_flight.entry(path).or_default() -= 1;

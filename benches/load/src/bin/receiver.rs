@@ -2,6 +2,8 @@
 //! notes which message came and how long it was under way. `/K/N` is the Kth of N targets: the same
 //! message at each of them counts apart. `/sick/…` is a target that is never well. `GET /stats?skip=N`
 //! reports (see `Seen`), leaving the first N out of the latencies. Prints its address, then serves for ever.
+//! `receiver HOSTS` also listens on that many further loopback addresses (see `host`), so that each target can have
+//! connections of its own.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -13,7 +15,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use natshook_load::{Seen, payload};
+use natshook_load::{Seen, host, payload};
 use tokio::net::{TcpListener, TcpStream};
 
 #[derive(Default)]
@@ -76,19 +78,29 @@ impl Journal {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
-    println!("{}", listener.local_addr()?);
+    let address = listener.local_addr()?;
+    let hosts: usize = std::env::args().nth(1).map_or(Ok(0), |hosts| hosts.parse())?;
 
     let journal = Rc::new(RefCell::new(Journal::default()));
     let local = tokio::task::LocalSet::new();
     local
         .run_until(async {
-            loop {
-                let (connection, _) = listener.accept().await?;
-                connection.set_nodelay(true)?;
-                tokio::task::spawn_local(serve(connection, journal.clone()));
+            for number in 0..hosts {
+                let listener = TcpListener::bind((host(number), address.port())).await?;
+                tokio::task::spawn_local(listen(listener, journal.clone()));
             }
+            println!("{address}");
+            listen(listener, journal).await
         })
         .await
+}
+
+async fn listen(listener: TcpListener, journal: Rc<RefCell<Journal>>) -> anyhow::Result<()> {
+    loop {
+        let (connection, _) = listener.accept().await?;
+        connection.set_nodelay(true)?;
+        tokio::task::spawn_local(serve(connection, journal.clone()));
+    }
 }
 
 async fn serve(connection: TcpStream, journal: Rc<RefCell<Journal>>) {
