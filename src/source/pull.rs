@@ -201,6 +201,15 @@ impl Pull {
         Some(GapCheck::new(Arc::clone(&self.broker), Arc::clone(&self.spec.consumer.stream), gaps))
     }
 
+    /// How many messages open requests still ask for.
+    #[must_use]
+    pub fn outstanding(&self) -> usize {
+        match &self.state {
+            State::Attaching(_) => 0,
+            State::Attached(attached) => attached.outstanding,
+        }
+    }
+
     /// Ends the pull, and gives back what came after the last call of [`Self::next`].
     pub async fn close(mut self) {
         let State::Attached(attached) = &mut self.state else { return };

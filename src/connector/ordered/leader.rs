@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::{
     super::{pump, space::Part},
@@ -25,6 +25,8 @@ use crate::{
 const TICK: Duration = Duration::from_secs(4);
 /// After this time without a word the broker is told that work goes on, as in `open`.
 const PROGRESS_AFTER: Duration = Duration::from_secs(7);
+/// After so long without a message nothing more is expected of requests that are open.
+const QUIET: Duration = Duration::from_millis(250);
 
 /// How leading came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -256,15 +258,12 @@ impl<'a> Leader<'a> {
         }
     }
 
-    /// Lets attempts under way end, and hands back everything else.
+    /// Lets attempts under way end, and hands back everything else: last, so that no request that is still open gets it.
     async fn finish(mut self, pull: Pull) {
-        for held in self.held.values().filter(|held| held.delivery.is_some()) {
-            held.receipt.hand_back(Duration::ZERO).await;
-        }
-        self.held.retain(|_, held| held.delivery.is_none());
-        tokio::join!(pull.close(), self.end_work());
-        for held in self.held.values() {
-            held.receipt.hand_back(Duration::ZERO).await;
+        let (late, ()) = tokio::join!(run_dry(pull), self.end_work());
+        let held = self.held.values().map(|held| &held.receipt);
+        for receipt in held.chain(&late) {
+            receipt.hand_back(Duration::ZERO).await;
         }
     }
 
@@ -284,6 +283,19 @@ impl<'a> Leader<'a> {
             }
         }
     }
+}
+
+/// Takes what open requests still bring, and ends them. What the broker sends at the very moment in which a subscription
+/// ends is dropped, and the next leader would have to wait for it until `ack_wait` has passed.
+async fn run_dry(mut pull: Pull) -> Vec<Receipt> {
+    let mut late = Vec::new();
+    while pull.outstanding() > 0
+        && let Ok(incoming) = timeout(QUIET, pull.next(0, 0)).await
+    {
+        late.push(incoming.receipt);
+    }
+    pull.close().await;
+    late
 }
 
 /// Resolves at `due`; never if there is no such time.

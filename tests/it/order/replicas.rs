@@ -87,7 +87,8 @@ async fn a_leader_that_ends_hands_over_at_once() {
         leader.stop().await;
         let seen = receiver.count("/hook");
         receiver.wait_for("/hook", seen + 1).await;
-        assert!(told.elapsed() < secs(2), "{:?}", told.elapsed());
+        // Before what the leader had comes back by itself, which is after 20 s.
+        assert!(told.elapsed() < secs(10), "{:?}", told.elapsed());
     }
     let shown = natshook_with(&config, &["targets"]).await;
     assert!(shown.stdout.contains("running"), "{}", shown.all());
