@@ -35,6 +35,8 @@ pub(super) struct Gaps {
     at: Progress,
     /// Hand-outs since then that did not come to this process, or came again: they may be what a gap holds.
     others: u64,
+    /// Whether there was such a hand-out, or may have been, since somebody last asked.
+    elsewhere: bool,
     /// Whether messages may have waited in the stream since then: some were pending, or nobody asked for any. Where
     /// none waits none can be dropped, however many of other subjects were.
     waiting: bool,
@@ -67,7 +69,7 @@ pub struct Dropped {
 impl Gaps {
     /// No gap yet, in a consumer that has come so far.
     pub(super) fn after(at: Progress) -> Self {
-        Self { at, others: 0, waiting: true, found: Vec::new(), checked: None }
+        Self { at, others: 0, elsewhere: false, waiting: true, found: Vec::new(), checked: None }
     }
 
     /// The consumer has come so far, as the broker tells: what it handed out to others meanwhile is no gap, but what
@@ -75,10 +77,16 @@ impl Gaps {
     pub(super) fn go_on_after(&mut self, at: Progress, first_sequence: u64, pending: bool) {
         let gap = at.stream + 1..=first_sequence.saturating_sub(1);
         (self.at, self.others, self.waiting) = (at, 0, pending);
+        self.elsewhere = true;
         if !gap.is_empty() {
             self.at.stream = *gap.end();
             self.add(gap);
         }
+    }
+
+    /// Whether the consumer has handed out something to somebody else, or may have, since the last call.
+    pub(super) fn take_elsewhere(&mut self) -> bool {
+        std::mem::take(&mut self.elsewhere)
     }
 
     /// Nobody asks for messages at present: they wait in the stream.
@@ -88,7 +96,9 @@ impl Gaps {
 
     /// A message came.
     pub(super) fn note(&mut self, info: &AckInfo<'_>) {
-        self.others += info.consumer_sequence.saturating_sub(self.at.consumer + 1);
+        let missed = info.consumer_sequence.saturating_sub(self.at.consumer + 1);
+        self.others += missed;
+        self.elsewhere |= missed > 0;
         self.at.consumer = info.consumer_sequence;
         if info.delivered > 1 {
             self.others += 1;
@@ -187,6 +197,18 @@ mod tests {
         assert_eq!(found(&[message(104, 14, 1, 5)]), []);
         assert_eq!(found(&[message(50, 11, 2, 5), message(102, 12, 1, 5)]), []);
         assert_eq!(found(&[message(105, 14, 1, 5)]), [101..=104], "one of the four is missing");
+    }
+
+    #[test]
+    fn what_went_elsewhere_is_told_once() {
+        let mut gaps = Gaps::after(Progress { consumer: 10, stream: 100 });
+        gaps.note(&message(101, 11, 1, 5));
+        assert!(!gaps.take_elsewhere());
+        gaps.note(&message(103, 13, 1, 5));
+        gaps.note(&message(104, 14, 1, 5));
+        assert!(gaps.take_elsewhere() && !gaps.take_elsewhere());
+        gaps.go_on_after(Progress { consumer: 14, stream: 104 }, 1, true);
+        assert!(gaps.take_elsewhere(), "who attaches again may have missed some");
     }
 
     #[test]

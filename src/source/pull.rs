@@ -210,6 +210,12 @@ impl Pull {
         }
     }
 
+    /// Whether the consumer has handed out something that did not come here, or may have, since the last call. Known at the
+    /// first message behind it: the consumer counts its hand-outs.
+    pub fn take_elsewhere(&mut self) -> bool {
+        self.gaps.take_elsewhere()
+    }
+
     /// Ends the pull, and gives back what came after the last call of [`Self::next`].
     pub async fn close(mut self) {
         let State::Attached(attached) = &mut self.state else { return };

@@ -100,7 +100,7 @@ impl<'a> Leader<'a> {
                 Some(done) = self.work.next() => if let Err(over) = self.settled(done) {
                     return over;
                 },
-                incoming = pull.next(room.messages, room.bytes) => if let Err(over) = self.arrived(incoming) {
+                incoming = pull.next(room.messages, room.bytes) => if let Err(over) = self.take_in(incoming, pull).await {
                     return over;
                 },
                 _ = ticks.tick() => {
@@ -155,6 +155,18 @@ impl<'a> Leader<'a> {
         let held = self.held.get_mut(&sequence)?;
         let delivery = held.delivery.take()?;
         Some(Incoming { delivery, receipt: held.receipt.clone(), handed_out: 1 })
+    }
+
+    /// Takes in a message that the broker has handed out. What it handed out to somebody else before may have to go first: a
+    /// leader that stood still asks for messages once more when it goes on, and a person may.
+    async fn take_in(&mut self, incoming: Incoming, pull: &mut Pull) -> Result<(), Over> {
+        self.arrived(incoming)?;
+        if !pull.take_elsewhere() {
+            return Ok(());
+        }
+        let target = &self.ground.courier.target.name;
+        tracing::info!(%target, "messages of the ordered target were handed out elsewhere; waiting until they are back");
+        self.collect(pull).await
     }
 
     /// Takes in a message that the broker has handed out.
@@ -219,6 +231,11 @@ impl<'a> Leader<'a> {
         if let Some(held) = self.held.remove(&sequence) {
             self.part.ended(held.bytes);
         }
+    }
+
+    /// Whether anything is being attempted, parked or acked.
+    pub(super) fn is_at_work(&self) -> bool {
+        !self.work.is_empty()
     }
 
     /// How many messages are in memory.

@@ -1,4 +1,5 @@
 //! What a new leader does before it delivers: it reads what is parked, and takes back what the leader before had in memory.
+//! Whoever leads does the latter again when it sees that something was handed out to somebody else.
 //! Redeliveries come in the order in which they expired, so nothing may be sent before all of them are there.
 
 use std::time::{Duration, Instant};
@@ -83,8 +84,8 @@ impl Leader<'_> {
         }
     }
 
-    /// Takes messages until everything that was handed out and is not acked is here.
-    async fn collect(&mut self, pull: &mut Pull) -> Result<(), Over> {
+    /// Takes messages until everything that was handed out and is not acked is here. Begins no attempt meanwhile.
+    pub(super) async fn collect(&mut self, pull: &mut Pull) -> Result<(), Over> {
         let ground = self.ground;
         let attached = pull.attached();
         let mut asking = interval(ASK_AGAIN_AFTER);
@@ -98,7 +99,15 @@ impl Leader<'_> {
                 settled = self.work_once() => settled?,
                 incoming = pull.next(missing, 0) => self.arrived(incoming)?,
                 _ = asking.tick() => if *attached.borrow() {
+                    pull.watch_silence();
+                    self.report_progress().await;
+                    // What is being worked on may be acked already.
+                    if self.is_at_work() {
+                        moved.1 = Instant::now();
+                        continue;
+                    }
                     let held = self.held();
+                    pull.take_elsewhere();
                     missing = match ground.unacked().await {
                         Ok(unacked) => usize::try_from(unacked.unwrap_or(0)).unwrap_or(usize::MAX).saturating_sub(held),
                         Err(error) => {
@@ -119,7 +128,6 @@ impl Leader<'_> {
                         );
                         return Ok(());
                     }
-                    self.report_progress().await;
                 },
             }
         }

@@ -1,9 +1,12 @@
 //! By what messages are told apart, and that the keys do not wait for each other.
 
+use async_nats::jetstream;
+use futures_util::StreamExt;
+
 use super::{AT_ONCE, arrivals, assert_in_order, publish_each, subject, subjects, wait_for_last};
 use crate::support::broker::DEAD_LETTERS;
 use crate::support::receiver::Received;
-use crate::support::{Answer, Broker, Config, Connector, Receiver, millis};
+use crate::support::{Answer, Broker, Config, Connector, Receiver, millis, secs};
 
 #[tokio::test]
 async fn a_failing_message_holds_back_those_of_its_subject_and_no_others() {
@@ -118,4 +121,35 @@ async fn what_is_too_large_to_be_parked_holds_its_line_from_memory() {
     let lengths: Vec<usize> = received.iter().map(|request| request.body.len()).collect();
     assert_eq!(lengths, [99_000, 99_000, 99_000, 1]);
     broker.wait_until_settled("policy").await;
+}
+
+#[tokio::test]
+async fn what_somebody_else_takes_from_the_consumer_is_waited_for() {
+    let (broker, receiver) = (Broker::start().await, Receiver::start().await);
+    receiver.always("/hook", Answer::ok().after(millis(10)));
+    let config = Config::on(&broker).target(
+        "policy",
+        "orders.>",
+        &receiver.url("/hook"),
+        "order = \"subject\"\nconcurrency = 4",
+    );
+    let connector = Connector::start(&config).await;
+    let subjects = subjects(8);
+    publish_each(&broker, &subjects, 0..200).await;
+    receiver.wait_for("/hook", 100).await;
+
+    let stream = broker.jetstream_context().await.get_stream("EVENTS").await.unwrap();
+    let consumer: jetstream::consumer::PullConsumer = stream.get_consumer("natshook-policy").await.unwrap();
+    let mut taken = consumer.fetch().max_messages(3).expires(secs(5)).messages().await.unwrap();
+    let mut stolen = 0;
+    while let Some(message) = taken.next().await {
+        message.unwrap();
+        stolen += 1;
+    }
+    assert!(stolen > 0 && receiver.count("/hook") < 8 * 200, "taken from the middle: {stolen}");
+
+    wait_for_last(&receiver, "/hook", &subjects, 199, 60).await;
+    broker.wait_until_settled("policy").await;
+    assert_in_order(&receiver, "/hook", &subjects, 200);
+    connector.wait_for_line(&["handed out elsewhere"]).await;
 }
