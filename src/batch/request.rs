@@ -22,6 +22,8 @@ pub struct Entry {
     pub subject: String,
     /// Which attempt of the delivery this is, from 1.
     pub attempt: u32,
+    /// When the message was published.
+    pub published: SystemTime,
     /// What goes into the body.
     pub part: Bytes,
 }
@@ -37,6 +39,7 @@ impl Entry {
             id: message.webhook_id(),
             subject: message.subject.clone(),
             attempt: delivery.attempts().saturating_add(1),
+            published: message.published,
             part: format.part(message, content)?,
         })
     }
@@ -93,7 +96,8 @@ mod tests {
     }
 
     fn entry(id: &str, subject: &str, attempt: u32) -> Entry {
-        Entry { id: id.into(), subject: subject.into(), attempt, part: Bytes::from_static(b"{}") }
+        let published = SystemTime::UNIX_EPOCH;
+        Entry { id: id.into(), subject: subject.into(), attempt, published, part: Bytes::from_static(b"{}") }
     }
 
     fn header(request: &Request, name: &str) -> Option<String> {

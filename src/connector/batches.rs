@@ -112,8 +112,10 @@ impl Post<'_> {
     }
 
     /// Sends a batch, and tells its members how that ended; or returns its halves when all of it was refused.
-    async fn send(&self, members: Vec<Member>) -> Halves {
+    async fn send(&self, mut members: Vec<Member>) -> Halves {
         let Self { courier, batching, .. } = self;
+        // Transforms end in any order, and retries come when they are due.
+        members.sort_by_key(|member| member.entry.published);
         let pass = tokio::select! {
             biased;
             pass = courier.lane.enter() => pass,
